@@ -1,0 +1,1 @@
+"""Receive packets from sockets and hand their events on; receive first, think later."""

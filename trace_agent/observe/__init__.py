@@ -1,0 +1,1 @@
+"""See what nobody sends: the host, its processes, and trace-agent itself."""

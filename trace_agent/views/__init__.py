@@ -1,0 +1,1 @@
+"""Show what is stored, to people and to programs; nothing in here writes to the store."""
