@@ -184,7 +184,7 @@ class Agent:
         """Answer one HTTP request."""
         takes = request.path in POST_TYPES
         reads = serves(request.path)
-        refusal = refuse(request, self.settings.allowed_hosts, self.settings.token)
+        refusal = refuse(request, self.settings.http_hosts, self.settings.token)
         if refusal is not None:
             if takes and request.method == "POST":
                 packets = self.counts.packets[Carrier.HTTP]

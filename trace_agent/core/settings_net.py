@@ -52,6 +52,11 @@ class Address:
         return (self.host,)
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """Return what a `Host` header can call it: the hosts, unless they stand for every address."""
+        return tuple(host for host in self.hosts if not ipaddress.ip_address(host).is_unspecified)
+
+    @property
     def is_loopback(self) -> bool:
         """Return whether it can be reached from this machine alone."""
         return all(ipaddress.ip_address(host).is_loopback for host in self.hosts)
@@ -81,14 +86,14 @@ def as_address(value: object) -> Address:
 
 
 def as_host(value: object) -> str:
-    """Return a host name in small letters, or an IP address in the form that `Host` headers have."""
+    """Return a host name in small letters, or an IP address in canonical form without brackets."""
     text = value.lower() if isinstance(value, str) else ""
     if _HOST.fullmatch(text) and ".." not in text:
         return text
-    canonical = _canonical_host(text)
-    if canonical:
-        return f"[{canonical}]" if ":" in canonical else canonical
-    raise BadValueError("must be a host name or an IP address ([::1] with its brackets), without a port")
+    canonical = _canonical_host(text if text.startswith("[") else f"[{text}]")
+    if canonical is None:
+        raise BadValueError("must be a host name or an IP address, without a port")
+    return canonical
 
 
 def as_url(value: object) -> str:

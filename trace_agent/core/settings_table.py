@@ -292,6 +292,12 @@ class Settings:
     origins: Mapping[str, str] = attrs.field(eq=False, repr=False)
 
     @property
+    def http_hosts(self) -> frozenset[str]:
+        """Return the `Host` names that HTTP answers to, beside the loopback ones."""
+        listening = (self.listen, self.otlp_listen)
+        return frozenset(self.allowed_hosts).union(*(address.names for address in listening if address))
+
+    @property
     def upstreams(self) -> tuple[Upstream, ...]:
         """Return every receiver, that of the `push_` settings first."""
         if self.push_url is None:

@@ -133,7 +133,7 @@ class QuantileSketch:
         self.max = max(self.max, other.max)
 
     def to_bytes(self) -> bytes:
-        """Return the sketch as bytes: 34 and as a rule two per bucket."""
+        """Return the sketch as bytes: 30 and, as a rule, two per bucket."""
         keys = sorted(self._buckets)
         weights = [self._buckets[key] for key in keys]
         whole = [int(weight) for weight in weights]
@@ -304,33 +304,25 @@ def _register(registers: bytearray, number: int) -> None:
 
 
 def _estimate(registers: bytearray) -> float:
-    """Return Ertl's estimate (2017, algorithm 6) of how many hashes filled the registers."""
-    total = _REGISTERS * _tau(1 - registers.count(_RANK_BITS + 1) / _REGISTERS)
-    for rank in range(_RANK_BITS, 0, -1):
+    """Return Ertl's estimate (2017, algorithm 6) of how many hashes filled the registers.
+
+    Its correction of the upper end is left out: it matters near 2^64 members.
+    """
+    total = 0.0
+    for rank in range(_RANK_BITS + 1, 0, -1):
         total = 0.5 * (total + registers.count(rank))
     total += _REGISTERS * _sigma(registers.count(0) / _REGISTERS)
     return _REGISTERS * _REGISTERS / (2 * math.log(2) * total)
 
 
 def _sigma(share: float) -> float:
-    power, factor, total, before = share, 1.0, share, -1.0
+    """Return the sum of `share`^(2^k) * 2^(k-1) over all k from 1, and `share`."""
     if share == 1:
         return math.inf
+    power, factor, total, before = share, 1.0, share, -1.0
     while total != before:
         power *= power
         before = total
         total += power * factor
         factor += factor
     return total
-
-
-def _tau(share: float) -> float:
-    if share in {0.0, 1.0}:
-        return 0.0
-    root, factor, total, before = share, 1.0, 1 - share, -1.0
-    while total != before:
-        root = math.sqrt(root)
-        before = total
-        factor *= 0.5
-        total -= (1 - root) ** 2 * factor
-    return total / 3

@@ -96,11 +96,8 @@ def _extent(packet: str, start: int) -> tuple[int, int, int] | None:
             sizes.insert(0, (len(raw[:title_size].decode()), len(raw.decode()) if len(raw) == size else -1))
     for title_chars, chars in sizes:
         middle, end = first + title_chars, first + chars
-        if (
-            middle < end <= len(packet)
-            and packet[middle] == "|"
-            and (end == len(packet) or packet[end] in "|\n")
-        ):
+        fits = middle < end <= len(packet) and packet[middle] == "|"
+        if fits and (end == len(packet) or packet.startswith(("|", "\n", "\r\n"), end)):
             return first, middle, end
     return None
 

@@ -1,4 +1,4 @@
-"""Define the read commands, `emit` and `doctor`: sub-parsers out, each with an `execute(args, settings)`.
+"""Define the read commands, `emit` and `doctor`: sub-parsers out, each with a `perform(args, settings)`.
 
 Everything a command needs is imported when it runs, so that `trace-agent run` carries none of it.
 """
@@ -31,9 +31,9 @@ _CONTEXT: Final = ("agent", "session", "run")
 
 
 def add_parsers(subparsers: "_SubParsersAction[ArgumentParser]") -> None:
-    """Add the commands of this package; each sets `execute`, called with the parsed options and settings.
+    """Add the commands of this package; each sets `perform`, called with the parsed options and settings.
 
-    `execute` returns an exit code (CONTRACT section 6): 0 fine, 1 found a problem, 2 wrong usage, 3 the
+    `perform` returns an exit code (CONTRACT section 6): 0 fine, 1 found a problem, 2 wrong usage, 3 the
     agent cannot be reached or the store cannot be opened.
     """
     status = _add(subparsers, _status, "status", "how trace-agent and its store fare")
@@ -65,7 +65,7 @@ def _add(
     parser = subparsers.add_parser(
         name, aliases=aliases or [], help=text, description=f"{text[0].upper()}{text[1:]}."
     )
-    parser.set_defaults(execute=_guarded(command))
+    parser.set_defaults(perform=_guarded(command))
     return parser
 
 

@@ -31,6 +31,7 @@ _NO_EFFECT: Final = ("sync",)
 # Of a parameter that nobody knows, this much is repeated.
 _NAME_CHARS: Final = 40
 _AGE: Final = re.compile(r"([0-9]{1,9})(ms|s|m|h|d|w)")
+_NUMBER: Final = re.compile(r"[0-9]{1,30}(\.[0-9]{1,30})?([eE][+-]?[0-9]{1,3})?")
 _UNIT_MS: Final = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
 _CURSOR: Final = re.compile(r"[0-9]{1,18}")
 _LIMIT: Final = re.compile(r"[0-9]{1,9}")
@@ -156,10 +157,16 @@ def _moment(name: str, value: str, now_ms: float) -> float:
     age = _AGE.fullmatch(value)
     if age is not None:
         return max(0.0, now_ms - int(age[1]) * _UNIT_MS[age[2]])
+    # Any way to write a JSON number, since programs print large ones with an exponent.
+    if _NUMBER.fullmatch(value):
+        return _as_moment(name, float(value))
     # In a query string a bare `+` is a space, and people do not encode the one of `+01:00`.
-    text = value.replace(" ", "+") if "T" in value else value
+    return _as_moment(name, value.replace(" ", "+") if "T" in value else value)
+
+
+def _as_moment(name: str, value: float | str) -> float:
     try:
-        return as_time_ms(text, name)
+        return as_time_ms(value, name)
     except EventError:
         raise _bad(f"{name} must be an age (15m, 24h, 7d), Unix milliseconds or RFC 3339 text") from None
 
