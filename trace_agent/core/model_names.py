@@ -14,6 +14,7 @@ __all__ = [
     "CLOSED_VENDORS",
     "FLAT_RATE",
     "LABELS",
+    "is_forwarded",
     "is_free",
     "is_local",
     "open_weights",
@@ -45,7 +46,7 @@ _LOCAL: Final = frozenset(
     }
 )
 # Ollama forwards models with these endings to its own servers, which are paid for.
-_NOT_LOCAL: Final = ("-cloud", ":cloud")
+_FORWARDED: Final = ("-cloud", ":cloud")
 
 # Names of providers that the list's own rules do not know, or take for another.
 _PROVIDERS: Final = {
@@ -118,17 +119,21 @@ def spellings(model: str) -> Iterator[str]:
                 yield spelling
 
 
-def provider_names(provider: str) -> tuple[str, ...]:
-    """Return the spellings of a provider's name, in lower case, the most faithful first."""
+def provider_names(provider: str) -> Iterator[str]:
+    """Yield the spellings of a provider's name, in lower case, the most faithful first."""
     name = provider.strip().lower()
-    dashed = name.replace("_", "-").replace(" ", "-")
-    if dashed.startswith("azure"):
+    if name.startswith("azure"):
         # `azure.ai.openai` and the like are Azure, whatever else they name.
-        return ("azure",)
-    # Vercel's `xai.chat`, `groq.transcription`
+        yield "azure"
+        return
+    dashed = name.replace("_", "-").replace(" ", "-")
+    # What comes first in `xai.chat` and `groq.transcription` of Vercel's SDK.
     head = dashed.partition(".")[0]
-    found = dict.fromkeys((_PROVIDERS.get(dashed, name), name, dashed, _PROVIDERS.get(head, head)))
-    return tuple(spelling for spelling in found if spelling)
+    seen: set[str] = {""}
+    for spelling in (_PROVIDERS.get(dashed, name), name, dashed, _PROVIDERS.get(head, head)):
+        if spelling not in seen:
+            seen.add(spelling)
+            yield spelling
 
 
 def prefixes(model: str) -> Iterator[tuple[str, str]]:
@@ -148,14 +153,15 @@ def prefixes(model: str) -> Iterator[tuple[str, str]]:
             yield head, rest
 
 
-def is_local(provider: str | None, model: str | None) -> bool:
-    """Tell whether a call was answered by a server on the user's own machine, which charges nothing."""
-    if model is not None and model.strip().lower().endswith(_NOT_LOCAL):
-        return False
-    names = [] if provider is None else [provider]
-    if model is not None and "/" in model:
-        names.append(model.partition("/")[0])
+def is_local(provider: str | None, model: str) -> bool:
+    """Tell whether a call went to a server on the user's own machine, which charges nothing."""
+    names = (provider or "", model.partition("/")[0] if "/" in model else "")
     return any(name.strip().lower().replace("_", "-").replace(" ", "-") in _LOCAL for name in names)
+
+
+def is_forwarded(model: str) -> bool:
+    """Tell whether a local server hands a model on to its maker's paid servers: `gpt-oss:120b-cloud`."""
+    return model.strip().lower().endswith(_FORWARDED)
 
 
 def is_free(model: str) -> bool:
