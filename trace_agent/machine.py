@@ -34,22 +34,23 @@ def read_settings(config: str | None) -> Settings:
     """
     tables = []
     for file in config_files(config, os.environ):
-        path = Path(file.path).expanduser()
         try:
+            path = Path(file.path).expanduser()
             text = path.read_bytes().decode()
             tables.append((str(path), tomllib.loads(text)))
         except FileNotFoundError:
             if file.required:
-                raise SettingsError("--config", file.path, "there is no such file") from None
+                key = "--config" if config is not None else "TRACE_AGENT_CONFIG"
+                raise SettingsError(key, file.path, "there is no such file") from None
             continue
-        except (OSError, ValueError) as error:
-            raise SettingsError("configuration file", str(path), f"cannot be read: {error}") from error
+        except (OSError, ValueError, RuntimeError) as error:  # `~nobody` is no home, for example
+            raise SettingsError("configuration file", file.path, f"cannot be read: {error}") from error
         break
     return load(os.environ, tables, _facts())
 
 
 def port_holder(port: int) -> str | None:
-    """Return who listens on a local port, as far as this user may know."""
+    """Return which other process listens on a local port, as far as this user may know."""
     try:
         connections = psutil.net_connections("inet")
     except (psutil.Error, OSError):  # macOS and hardened kernels tell root only
@@ -57,6 +58,8 @@ def port_holder(port: int) -> str | None:
     for connection in connections:
         listens = connection.status in (psutil.CONN_LISTEN, psutil.CONN_NONE)
         if listens and connection.laddr and connection.laddr.port == port and connection.pid:
+            if connection.pid == os.getpid():  # we have its TCP half by now, another one the UDP half
+                continue
             try:
                 return f"{psutil.Process(connection.pid).name()} (pid {connection.pid})"
             except psutil.Error:
@@ -65,7 +68,7 @@ def port_holder(port: int) -> str | None:
 
 
 def _facts() -> MachineFacts:
-    home = Path.home()
+    home = _home()
     return MachineFacts(
         uid=os.getuid(),
         home=str(home),
@@ -74,3 +77,10 @@ def _facts() -> MachineFacts:
         data_writable=os.access(_DATA, os.W_OK | os.X_OK),
         openclaw_home_exists=(home / ".openclaw").is_dir(),
     )
+
+
+def _home() -> Path:
+    try:
+        return Path.home()
+    except RuntimeError:  # neither HOME nor an entry for this user, as in containers
+        return Path("/")

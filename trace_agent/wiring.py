@@ -28,9 +28,10 @@ from trace_agent.core.ring import Budget, Ring
 from trace_agent.core.rollup import Rollup
 from trace_agent.core.settings import Settings
 from trace_agent.ingest.complaints import Complaints
-from trace_agent.ingest.http1 import serve_http
+from trace_agent.ingest.http_service import serve_http
 from trace_agent.ingest.inbox import Inbox
 from trace_agent.ingest.posts import POST_TYPES, Posts
+from trace_agent.ingest.reading import PacketReader
 from trace_agent.ingest.sockets import Sockets
 from trace_agent.ingest.udp import queue_bytes, serve_udp
 from trace_agent.ingest.unix import serve_unix
@@ -88,13 +89,21 @@ class Agent:
             now_ms=now_ms,
             new_id=new_id,
         )
-        self.inbox = Inbox(
+        complaints = Complaints(now_ms)
+        packet_reader = PacketReader(
             budget=budget,
             counts=self.counts,
             reader=EventReader(new_id, self._clamped),
             rollup=self.rollup,
             sink=self.writer,
-            complaints=Complaints(now_ms),
+            complaints=complaints,
+        )
+        self.inbox = Inbox(
+            budget=budget,
+            counts=self.counts,
+            sink=self.writer,
+            complaints=complaints,
+            read=packet_reader.read,
         )
         self.lag = LoopLag()
         self._budget = budget
@@ -137,6 +146,8 @@ class Agent:
                         task_status.started(self)
                         await self.stopping.wait()
                         streams.cancel_scope.cancel()
+                    # What is sent from here on would never be read: its senders had better know.
+                    self._sockets.close()
                     with trio.move_on_after(_DRAIN_TIMEOUT_S):
                         await self.inbox.drained()
                     readers.cancel_scope.cancel()
@@ -205,7 +216,9 @@ class Agent:
     def _start_sources(self, sources: trio.Nursery, streams: trio.Nursery) -> None:
         """Start what receives; HTTP ends by itself, because requests in progress want their answers."""
         for listener in self._sockets.http:
-            sources.start_soon(serve_http, listener, self.handle, self.inbox, self.stopping)
+            sources.start_soon(
+                serve_http, listener, self.handle, self.inbox, self.inbox.complaints, self.stopping
+            )
         for sock, drops in self._sockets.udp:
             serve = partial(serve_udp, leave_to_kernel=drops.known)
             streams.start_soon(serve, sock, self.inbox, self.counts, now_ms)

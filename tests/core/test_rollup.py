@@ -227,6 +227,20 @@ def test_room_is_measured_in_bytes_too() -> None:
     assert rollup.overflowed > 130
 
 
+def test_idle_series_make_room_in_bytes() -> None:
+    """The bytes of a series that gave way are free for others."""
+    rollup = rollup_of(max_series=100)
+    now_ms = 0.0
+    for generation in range(4):
+        for number in range(80):
+            rollup.add(count(f"{generation}-{number}{'n' * 1024}", now_ms))
+        for _ in range(10):
+            now_ms += HOUR_MS / 8
+            rollup.drain(now_ms)
+
+    assert rollup.overflowed == 0
+
+
 def test_a_gauge_is_known_while_it_lives() -> None:
     """Changes add to the value of windows long closed."""
     rollup = rollup_of()

@@ -73,6 +73,7 @@ def test_quantiles_of_whole_numbers() -> None:
     assert is_close(50, p50)
     assert is_close(95, p95)
     assert is_close(99, p99)
+    assert is_close(7, sketch.quantile(0.07))  # although 0.07 * 100 is a little more than 7
     assert (sketch.count, sketch.min, sketch.max) == (100, 1.0, 100.0)
 
 
@@ -147,7 +148,7 @@ def test_lowest_buckets_collapse() -> None:
 
 
 def test_collapse_after_lower_values() -> None:
-    """Values below a collapsed bucket go into it and lose neither count nor minimum."""
+    """Values that come below a collapsed bucket lose neither count nor minimum."""
     sketch = sketch_of([(1.03**power, 1) for power in range(20)], limit=8)
     sketch.add(1e-9, 5)
     sketch.add(-3.0, 2)

@@ -43,16 +43,17 @@ def test_counter() -> None:
 
     assert expected == window
     assert (
-        Series("requests", MetricKind.COUNTER, ("a:b",), 11.0, 14.0, None, None, None, None, None) == series
+        Series("requests", MetricKind.COUNTER, ("a:b",), 11.0, 14.0, 0.0, None, None, None, None, None)
+        == series
     )
 
 
 def test_counter_never_goes_down() -> None:
-    """A negative sample lowers the window's sum, not the total that Prometheus sees."""
+    """A negative sample lowers the window's sum, not the total that Prometheus sees; it has a total of its own."""
     window, series = folded(*(sample(MetricKind.COUNTER, value) for value in (5.0, -3.0)))
 
     assert (window.count, window.sum) == (2.0, 2.0)
-    assert (series.total_count, series.total_sum) == (2.0, 5.0)
+    assert (series.total_count, series.total_sum, series.total_decrease) == (2.0, 5.0, 3.0)
 
 
 def test_gauge() -> None:

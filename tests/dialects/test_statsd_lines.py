@@ -132,6 +132,7 @@ BAD: Final = [
     "hits:.|c",
     # one bad value spoils the line: what it holds is no longer certain
     "hits:1:nan:3|ms",
+    "hits:1:1e999|ms",
     "hits:1::3|ms",
     "hits:1:1_0:3|ms",
     "hits:1:2:|c",

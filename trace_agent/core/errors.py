@@ -61,6 +61,8 @@ class Reason(enum.StrEnum):
     # dropped, though readable
     RING_FULL = "ring_full"
     SHUTDOWN = "shutdown"
+    # a bug of ours that the packet brought to light
+    INTERNAL = "internal_error"
 
 
 class TraceAgentError(Exception):

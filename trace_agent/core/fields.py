@@ -31,7 +31,6 @@ from trace_agent.core.values import (
     as_number,
     as_text,
     as_time_ms,
-    valid_text,
 )
 
 __all__ = ["EventReader", "tokens_of"]
@@ -102,7 +101,9 @@ class EventReader:
         if not isinstance(value, dict):
             raise EventError(Reason.NOT_AN_EVENT, "an event is a map")
         fields = cast("Map", value)
-        kind = fields.get("type", implied_type)
+        kind = fields.get("type")
+        if kind is None:
+            kind = implied_type
         # An unhashable type (a list, a map) is as unknown as a wrong word.
         build = _BUILDERS.get(kind) if isinstance(kind, str) else None
         if build is None:
@@ -190,15 +191,13 @@ class EventReader:
 
     def _metric(self, fields: Map, now_ms: float, _seen_by: str) -> Metric:
         get = fields.get
-        word = get("kind", "gauge")
-        kind = _METRIC_WORDS.get(word) if isinstance(word, str) else None
-        if kind is None:
-            raise EventError(Reason.BAD_FIELD, f"kind must be one of {', '.join(_METRIC_WORDS)}")
+        kind = _metric_kind(get("kind"))
         value = get("value")
         if value is None:
             raise EventError(Reason.MISSING_FIELD, "value is required")
         member = as_label(value, "value") if kind is MetricKind.SET else float(as_number(value, "value"))
-        rate = float(as_number(get("rate", 1), "rate"))
+        given = get("rate")
+        rate = 1.0 if given is None else float(as_number(given, "rate"))
         if not 0 < rate <= 1:
             raise EventError(Reason.BAD_FIELD, "rate must be above 0 and at most 1")
         return Metric(
@@ -227,8 +226,12 @@ def tokens_of(fields: Map) -> Tokens | None:
         if not isinstance(usage, dict):
             raise EventError(Reason.BAD_FIELD, "usage must be a map")
         return normalise(cast("Map", usage), as_label(fields.get("provider"), "provider"))
-    into = fields.get("input_tokens", fields.get("prompt_tokens"))
-    out = fields.get("output_tokens", fields.get("completion_tokens"))
+    into = fields.get("input_tokens")
+    if into is None:
+        into = fields.get("prompt_tokens")
+    out = fields.get("output_tokens")
+    if out is None:
+        out = fields.get("completion_tokens")
     if into is None and out is None:
         return None
     return _disjoint({"input": into, "output": out})
@@ -253,12 +256,12 @@ def _outcome(status: object, error: object) -> tuple[str, ErrorKind | None, int 
     word = status.lower() if isinstance(status, str) else None
     if status is not None and word is None:
         raise EventError(Reason.BAD_FIELD, "status must be text")
-    if error in (None, False, "", {}):
-        if word is None or word in _OK_WORDS:
+    if not error:
+        if not word or word in _OK_WORDS:
             return "ok", None, None, None
         return "error", _KIND_WORDS.get(word, ErrorKind.OTHER), None, None
     details: Map = cast("Map", error) if isinstance(error, dict) else {"message": error}
-    code = as_count(details.get("code"), "error.code") if _is_number(details.get("code")) else None
+    code = _code(details.get("code"))
     message = as_message(details.get("message"), "error.message")
     named = details.get("kind")
     kind = _KIND_WORDS.get(named.lower()) if isinstance(named, str) else None
@@ -269,19 +272,20 @@ def _outcome(status: object, error: object) -> tuple[str, ErrorKind | None, int 
     return "error", kind, code, message
 
 
-def _is_number(value: object) -> bool:
-    # Some senders put a word ("ECONNRESET") where the HTTP status belongs.
-    return (isinstance(value, int | float) and not isinstance(value, bool)) or (
-        isinstance(value, str) and value.isdecimal()
-    )
+def _code(value: object) -> int | None:
+    try:
+        return as_count(value, "error.code")
+    except EventError:
+        # Where the HTTP status belongs some put a word ("ECONNRESET") or JSON-RPC's -32603. Of all calls
+        # a failed one must not be lost over it.
+        return None
 
 
 def _given_id(value: object) -> str:
-    if isinstance(value, int) and not isinstance(value, bool):
-        value = str(value)
-    if not isinstance(value, str) or not value or len(value.encode(errors="replace")) > _ID_BYTES:
+    text = as_label(value, "id")
+    if text is None or len(text.encode()) > _ID_BYTES:
         raise EventError(Reason.BAD_FIELD, f"id must be text of 1 to {_ID_BYTES} bytes")
-    return valid_text(value)
+    return text
 
 
 def _required(value: str | None, field: str) -> str:
@@ -313,13 +317,26 @@ def _severity(value: object, default: Severity) -> Severity:
     return severity
 
 
+def _metric_kind(value: object) -> MetricKind:
+    if value is None:
+        return MetricKind.GAUGE
+    kind = _METRIC_WORDS.get(value) if isinstance(value, str) else None
+    if kind is None:
+        raise EventError(Reason.BAD_FIELD, f"kind must be one of {', '.join(_METRIC_WORDS)}")
+    return kind
+
+
 def _tags(value: object) -> tuple[str, ...]:
     """Return tags as sorted `key:value` texts, from a map or a list of them."""
     if value is None:
         return ()
     if isinstance(value, dict):
         pairs = cast("Map", value)
-        words = [f"{as_label(key, 'tags')}:{as_label(item, 'tags') or ''}" for key, item in pairs.items()]
+        words = [
+            f"{name}:{as_label(item, 'tags') or ''}"
+            for key, item in pairs.items()
+            if (name := as_label(key, "tags")) is not None
+        ]
     elif isinstance(value, list):
         words = [word for item in value if (word := as_label(item, "tags")) is not None]
     else:

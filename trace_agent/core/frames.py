@@ -93,13 +93,19 @@ class LineSplitter:
         Raises:
             FrameError: a line is over the limit.
         """
-        lines, newline, rest = (self._rest + data).rpartition(b"\n")
-        packets = [lines] if newline else []
-        if len(rest) > self._limit_bytes:
-            self._rest = b""
-            raise FrameError(Reason.TOO_LARGE, f"a line may have {self._limit_bytes} bytes", packets)
-        self._rest = rest
-        return packets
+        text = self._rest + data
+        # From line to line in strides as long as a line may be, so that the verdict does not depend on
+        # where the stream was cut.
+        start = 0
+        while len(text) - start > self._limit_bytes:
+            newline = text.rfind(b"\n", start, start + self._limit_bytes + 1)
+            if newline < 0:
+                self._rest = b""
+                packets = [text[: start - 1]] if start else []
+                raise FrameError(Reason.TOO_LARGE, f"a line may have {self._limit_bytes} bytes", packets)
+            start = newline + 1
+        lines, ended, self._rest = text.rpartition(b"\n")
+        return [lines] if ended else []
 
     def finish(self) -> list[bytes]:
         """Return the last line, which needs no newline."""

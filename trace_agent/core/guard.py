@@ -8,6 +8,7 @@ judged: Node's fetch sends it, and Node is our first client.
 """
 
 import hmac
+import re
 from collections.abc import Collection
 from typing import Final
 
@@ -16,6 +17,8 @@ from trace_agent.core.http import Request, Response, error_response
 __all__ = ["LOOPBACK_HOSTS", "host_name", "refuse"]
 
 LOOPBACK_HOSTS: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+# uri-host [":" port] (RFC 9110, section 7.2); an address of IPv6 stands in brackets, nothing else does.
+_HOST: Final = re.compile(r"(?:\[([0-9a-f:.]*:[0-9a-f:.]*)\]|([^\[\]:]*))(?::[0-9]*)?")
 _OPEN_PATHS: Final = frozenset({"/health", "/healthz"})
 _OWN_SITES: Final = frozenset({"none", "same-origin"})
 
@@ -23,14 +26,10 @@ _OWN_SITES: Final = frozenset({"none", "same-origin"})
 def host_name(header: str) -> str:
     """Return the lower-case name or address of a `Host` value, without port and brackets.
 
-    A value that is no host at all comes back as it is, and matches nothing.
+    A value that is no host at all comes back empty, and matches nothing.
     """
-    text = header.strip().lower()
-    if text.startswith("["):
-        address, bracket, port = text[1:].partition("]")
-        return address if bracket and (not port or port.startswith(":")) else text
-    name, colon, port = text.partition(":")
-    return name if not colon or port.isdecimal() else text
+    match = _HOST.fullmatch(header.strip().lower())
+    return "" if match is None else match[1] or match[2]
 
 
 def refuse(request: Request, allowed_hosts: Collection[str], token: str | None) -> Response | None:
@@ -53,8 +52,10 @@ def refuse(request: Request, allowed_hosts: Collection[str], token: str | None) 
         return error_response(403, "browser", "requests of web pages are not served")
     if token is not None and request.path not in _OPEN_PATHS:
         scheme, _, given = headers.get("authorization", "").partition(" ")
-        # Compared as bytes in constant time: the answer must not tell how much of a guess was right.
-        if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(), token.encode()):
+        # Compared as bytes, those that were sent, in constant time: the answer must not tell how much of
+        # a guess was right.
+        sent = given.strip(" ").encode("latin-1")
+        if scheme.lower() != "bearer" or not hmac.compare_digest(sent, token.encode()):
             return error_response(
                 401,
                 "unauthorized",

@@ -23,7 +23,7 @@ class Request:
         method: upper case.
         path: percent-encoded as it came, without the query.
         query: decoded; of a repeated name the last one counts.
-        headers: lower-case names; repeated ones are in `repeated`.
+        headers: lower-case names, values decoded as Latin-1; repeated ones are in `repeated`.
         repeated: names of headers that came more than once.
         read_body: reads the body when called, so that a refused request costs none of it.
     """

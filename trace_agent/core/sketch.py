@@ -64,12 +64,11 @@ class QuantileSketch:
         max: the greatest value, exact; minus infinity when empty.
     """
 
-    __slots__ = ("_buckets", "_floor", "_limit", "count", "max", "min")
+    __slots__ = ("_buckets", "_limit", "count", "max", "min")
 
     def __init__(self, limit: int = 1024) -> None:
         self._limit = limit
         self._buckets: dict[int, float] = {}
-        self._floor = -2 * _ZERO
         self.count = 0.0
         self.min = math.inf
         self.max = -math.inf
@@ -82,8 +81,6 @@ class QuantileSketch:
             key = -ceil(log(-value) * _PER_LOG) - _ZERO
         else:
             key = 0
-        if key < self._floor:  # noqa: PLR1730 - max() would cost a quarter of the whole call
-            key = self._floor
         buckets = self._buckets
         if key in buckets:
             buckets[key] += weight
@@ -92,7 +89,7 @@ class QuantileSketch:
             if len(buckets) > self._limit:
                 self._collapse()
         self.count += weight
-        if value < self.min:  # noqa: PLR1730
+        if value < self.min:  # noqa: PLR1730 - min() would cost a quarter of the whole call
             self.min = value
         if value > self.max:  # noqa: PLR1730
             self.max = value
@@ -124,8 +121,7 @@ class QuantileSketch:
         """Add everything that `other` has counted."""
         buckets = self._buckets
         for key, weight in other._buckets.items():  # noqa: SLF001 - of our own class
-            held = max(key, self._floor)
-            buckets[held] = buckets.get(held, 0) + weight
+            buckets[key] = buckets.get(key, 0) + weight
         if len(buckets) > self._limit:
             self._collapse()
         self.count += other.count
@@ -184,7 +180,6 @@ class QuantileSketch:
         floor = keys[len(keys) - max(self._limit * 7 // 8, 1)]
         buckets = self._buckets
         buckets[floor] += sum(buckets.pop(key) for key in keys if key < floor)
-        self._floor = floor
 
 
 class Distinct:

@@ -30,6 +30,8 @@ __all__ = [
 DEPTH_LIMIT: Final = 64
 # Names, ids of sessions and the like. Longer ones are cut, because losing a call over a name helps nobody.
 LABEL_CHARS: Final = 512
+# A number of that many digits is still a label; Python refuses to write integers beyond 4,300.
+_DIGITS_LIMIT: Final = 10 ** (LABEL_CHARS - 1)
 MESSAGE_CHARS: Final = 64 * 1024
 # Counts stay exact in JavaScript and JSON readers (RFC 8259, section 6).
 _COUNT_LIMIT: Final = 2**53
@@ -63,8 +65,11 @@ def as_label(value: object, field: str) -> str | None:
         return None
     if isinstance(value, str):
         return valid_text(value[:LABEL_CHARS]) or None
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return str(as_number(value, field))[:LABEL_CHARS]
+    # Ids are numbers of 64 bits without a sign, or of 128: no column's bound applies to their digits.
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) < _DIGITS_LIMIT:
+        return str(value)
+    if isinstance(value, float) and math.isfinite(value):
+        return str(value)
     raise EventError(Reason.BAD_FIELD, f"{field} must be text")
 
 
@@ -127,17 +132,15 @@ def as_time_ms(value: object, field: str) -> float:
     """
     if isinstance(value, str) and not value.replace(".", "", 1).isdecimal():
         try:
-            parsed = datetime.fromisoformat(value)
+            # `t` and `z` may be lower case (RFC 3339, section 5.6), which Python does not know.
+            parsed = datetime.fromisoformat(value.upper())
         except ValueError:
             raise EventError(
                 Reason.BAD_FIELD, f"{field} must be Unix milliseconds or RFC 3339 text"
             ) from None
         # RFC 3339 demands an offset; ISO 8601 text without one is taken as UTC, as every exporter means it.
         moment = parsed if parsed.tzinfo is not None else parsed.replace(tzinfo=UTC)
-        try:
-            number = moment.timestamp() * 1000
-        except OverflowError:
-            raise EventError(Reason.BAD_FIELD, f"{field} is out of range") from None
+        number = moment.timestamp() * 1000
     else:
         number = float(as_number(value, field))
     if not 0 <= number <= _TIME_LIMIT_MS:
@@ -159,7 +162,7 @@ def as_json(value: object, field: str) -> str:
     except (TypeError, ValueError):  # no JSON kind; NaN, a cycle, an integer beyond 4,300 digits
         raise EventError(Reason.NOT_PLAIN_DATA, f"{field} holds a value that JSON cannot") from None
     # Fewer brackets than levels allowed cannot nest deeper: true for most values, and counted in C.
-    if text.count("[") + text.count("{") > DEPTH_LIMIT and _depth(value) > DEPTH_LIMIT:
+    if text.count("[") + text.count("{") > DEPTH_LIMIT and _is_too_deep(value):
         raise EventError(Reason.TOO_DEEP, f"{field} has more than {DEPTH_LIMIT} levels")
     return valid_text(text)
 
@@ -179,11 +182,10 @@ def as_text(value: object, field: str) -> Text | None:
     return Text(TextKind.JSON, (as_json(value, field),))
 
 
-def _depth(value: object) -> int:
-    """Count the levels of nesting of a value without cycles, without recursion."""
-    deepest = 0
+def _is_too_deep(value: object) -> bool:
+    """Return whether a value without cycles has more than `DEPTH_LIMIT` levels, without recursion."""
     level: list[object] = [value]
-    while level and deepest <= DEPTH_LIMIT:
+    for _ in range(DEPTH_LIMIT):
         inner: list[object] = []
         for item in level:
             if isinstance(item, dict):
@@ -191,5 +193,4 @@ def _depth(value: object) -> int:
             elif isinstance(item, list | tuple):
                 inner.extend(item)
         level = inner
-        deepest += 1
-    return deepest - 1
+    return any(isinstance(item, dict | list | tuple) for item in level)

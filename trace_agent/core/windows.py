@@ -63,6 +63,7 @@ class Series:
     Attributes:
         total_count: samples, as in `Window.count`.
         total_sum: their sum; a counter's negative samples are left out, so it never goes down.
+        total_decrease: what a counter's negative samples come to, as a positive number.
         last: of a gauge.
         p50: of the newest window as of the last drain, like `p95`, `p99` and `members`.
     """
@@ -72,6 +73,7 @@ class Series:
     tags: tuple[str, ...]
     total_count: float
     total_sum: float | None
+    total_decrease: float
     last: float | None
     p50: float | None
     p95: float | None
@@ -100,6 +102,7 @@ class SeriesState:
     cell: "Cell | None" = None
     total_count: float = 0
     total_sum: float = 0.0
+    total_decrease: float = 0.0
     last: float | None = None
     last_ms: float = -math.inf
     newest: _Figures = (None, None, None, None)
@@ -115,7 +118,16 @@ class SeriesState:
         kind, name, tags = self.key
         summed = self.fold is _fold_counter or self.fold is _fold_number
         total_sum = self.total_sum if summed else None
-        return Series(name, kind, tags, float(self.total_count), total_sum, self.last, *self.newest)
+        return Series(
+            name,
+            kind,
+            tags,
+            float(self.total_count),
+            total_sum,
+            self.total_decrease,
+            self.last,
+            *self.newest,
+        )
 
 
 @define(eq=False)
@@ -205,6 +217,8 @@ def _fold_counter(cell: Cell, metric: Metric) -> None:
     state.total_count += weight
     if amount > 0:
         state.total_sum += amount
+    else:
+        state.total_decrease -= amount
 
 
 def _fold_gauge(cell: Cell, metric: Metric) -> None:

@@ -20,8 +20,22 @@ _CBOR_BATCHES: Final = range(0x80, 0xA0)
 _CBOR_MAPS: Final = range(0xA0, 0xC0)
 _BRACES: Final = b"{["
 _SPACE: Final = b" \t\r\n"
-# A batch, an envelope around it, and the events themselves.
-_CBOR_DEPTH: Final = DEPTH_LIMIT + 3
+# Well above what an event may have, so that one which is too deep is refused alone, as in JSON.
+_CBOR_DEPTH: Final = 8 * DEPTH_LIMIT
+
+
+def _tagged(_value: object, _immutable: bool) -> object:
+    return cbor2.undefined
+
+
+# Every tag that the library would act on. Tagged values are no plain data, and acting on them is a trap:
+# references to what came before (25, 29) unfold 200 bytes into gigabytes or a cycle, others compile
+# regular expressions or calculate with numbers of any size. So `undefined` takes their place, which is
+# refused with the event that holds it.
+_TAGS: Final = dict.fromkeys(
+    (0, 1, 2, 3, 4, 5, 25, 28, 29, 30, 35, 36, 37, 52, 54, 100, 256, 258, 260, 261, 1004, 43000, 55799),
+    _tagged,
+)
 
 
 class Form(Enum):
@@ -121,11 +135,9 @@ def _cbor(packet: bytes) -> object:
     # `cbor2.loads` ignores what follows the first value, so the end is checked by hand.
     stream = io.BytesIO(packet)
     try:
-        value: object = cbor2.CBORDecoder(stream, max_depth=_CBOR_DEPTH).decode()
-    except RecursionError:
-        raise PacketError(Reason.TOO_DEEP, "the CBOR is nested too deep") from None
-    except Exception:  # noqa: BLE001 - tags run constructors of the library on a stranger's values
-        raise PacketError(Reason.BAD_CBOR, "the CBOR cannot be read") from None
+        value: object = cbor2.CBORDecoder(stream, max_depth=_CBOR_DEPTH, semantic_decoders=_TAGS).decode()
+    except cbor2.CBORDecodeError:  # what else is raised within, it wraps
+        raise PacketError(Reason.BAD_CBOR, "the CBOR cannot be read, or is nested too deep") from None
     if stream.tell() != len(packet):
         raise PacketError(Reason.TRAILING_BYTES, "bytes follow the CBOR value")
     return value

@@ -1,16 +1,18 @@
-"""Inflate request bodies with a bound: compressed chunks in, plain chunks out.
+"""Inflate request bodies piece by piece: compressed chunks in, small plain pieces out.
 
-A kilobyte of gzip can hold a gigabyte of zeros, so the bound is on what comes out.
+A kilobyte of gzip can hold a megabyte of zeros. So nothing is inflated before the caller has found room
+for what came before, and it can stop where its bound is.
 """
 
 import zlib
+from collections.abc import Iterator
 from typing import Final
 
 from trace_agent.core.errors import PacketError, Reason
 
 __all__ = ["Inflater"]
 
-_STEP_BYTES: Final = 64 * 1024
+_PIECE_BYTES: Final = 64 * 1024
 # zlib.decompressobj: 16 + 15 reads gzip, 15 zlib (RFC 9110 calls it deflate), -15 raw deflate, which
 # some clients send under that name all the same.
 _GZIP: Final = 16 + zlib.MAX_WBITS
@@ -32,34 +34,34 @@ class Inflater:
         """Return whether this `Content-Encoding` can be undone."""
         return encoding in ("", "identity", "gzip", "x-gzip", "deflate")
 
-    def feed(self, data: bytes, room_bytes: int) -> bytes:
-        """Return what `data` inflates to.
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """Yield what `data` inflates to, in pieces that are made when they are asked for.
 
         Raises:
-            PacketError: it is damaged, or more than `room_bytes` comes out.
+            PacketError: it is damaged, or goes on after its end.
         """
+        if not data:
+            return
         if self._is_plain:
-            if len(data) > room_bytes:
-                raise PacketError(Reason.TOO_LARGE)
-            return data
+            yield data
+            return
         if self._inflate is None:
-            if not data:
-                return b""
             # The low four bits of a zlib header name the method, and 8 is the only one (RFC 1950).
             raw = self._window == _ZLIB and data[0] & 0x0F != _ZLIB_METHOD
             self._inflate = zlib.decompressobj(_RAW if raw else self._window)
-        plain = bytearray()
-        try:
-            while data:
-                plain += self._inflate.decompress(data, _STEP_BYTES)
-                if len(plain) > room_bytes:
-                    raise PacketError(Reason.TOO_LARGE)
-                data = self._inflate.unconsumed_tail
-        except zlib.error:
-            raise PacketError(Reason.BAD_ENCODING, "the compressed body is damaged") from None
-        if self._inflate.unused_data:
-            raise PacketError(Reason.TRAILING_BYTES, "bytes follow the compressed body")
-        return bytes(plain)
+        more = True
+        while more:
+            try:
+                piece = self._inflate.decompress(data, _PIECE_BYTES)
+            except zlib.error:
+                raise PacketError(Reason.BAD_ENCODING, "the compressed body is damaged") from None
+            if self._inflate.unused_data:
+                raise PacketError(Reason.TRAILING_BYTES, "bytes follow the compressed body")
+            if piece:
+                yield piece
+            data = self._inflate.unconsumed_tail
+            # A full piece may have left output in zlib's window when all input is consumed.
+            more = bool(data) or len(piece) == _PIECE_BYTES
 
     def finish(self) -> None:
         """Check that the compressed body was whole.

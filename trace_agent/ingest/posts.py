@@ -14,7 +14,8 @@ from trace_agent.core.events import Json
 from trace_agent.core.http import Request, Response, error_response, json_response
 from trace_agent.dialects.native import Form
 from trace_agent.ingest.http1 import BODY_LIMIT_BYTES
-from trace_agent.ingest.inbox import Chunk, Inbox, Reply
+from trace_agent.ingest.inbox import Inbox
+from trace_agent.ingest.reading import Chunk, Reply
 
 __all__ = ["POST_TYPES", "Posts"]
 
@@ -31,7 +32,13 @@ _ROOM_TIMEOUT_S: Final = 5.0
 _RETRY_AFTER: Final = (("Retry-After", "1"),)
 # A batch of wrong events shall not be answered with a book.
 _REJECTED_SHOWN: Final = 1000
-_STATUS_OF: Final = {Reason.TOO_LARGE: 413, Reason.MEDIA_TYPE: 415, Reason.RING_FULL: 503, Reason.SLOW: 408}
+_STATUS_OF: Final = {
+    Reason.TOO_LARGE: 413,
+    Reason.MEDIA_TYPE: 415,
+    Reason.RING_FULL: 503,
+    Reason.SLOW: 408,
+    Reason.INTERNAL: 500,
+}
 
 
 _NO_ROOM: Final = PacketError(Reason.RING_FULL, "this event and those after it found no room in time")

@@ -10,9 +10,9 @@ import trio
 
 from trace_agent.core.errors import ListenError, SettingsError
 from trace_agent.core.settings import Address, Settings
-from trace_agent.ingest.http1 import bind_http
+from trace_agent.ingest.http_service import bind_http
 from trace_agent.ingest.udp import KernelDrops, bind_udp
-from trace_agent.ingest.unix import UnixListener, bind_unix
+from trace_agent.ingest.unix_listener import UnixListener, bind_unix
 
 __all__ = ["Sockets", "UdpSocket"]
 
@@ -48,10 +48,9 @@ class Sockets:
         try:
             self._bind(settings.listen)
             if settings.otlp_listen is not None:
-                for host in settings.otlp_listen.hosts:
-                    self._bind_http(
-                        host, settings.otlp_listen.port, first=host == settings.otlp_listen.hosts[0]
-                    )
+                hosts, port = settings.otlp_listen.hosts, settings.otlp_listen.port
+                for host in hosts:
+                    self._bind_http(host, port, "otlp_listen", first=host == hosts[0])
             self.unix = self._unix = bind_unix(
                 Path(settings.socket), settings.socket_mode, _group_id(settings.socket_group)
             )
@@ -76,7 +75,7 @@ class Sockets:
             first = host == listen.hosts[0]
             if first and port == 0:
                 port = self._bind_free_pair(host)
-            elif self._bind_http(host, port, first=first):
+            elif self._bind_http(host, port, "listen", first=first):
                 self._bind_udp(host, port)
 
     def _bind_free_pair(self, host: str) -> int:
@@ -93,32 +92,33 @@ class Sockets:
             return port
         raise ListenError(f"{host}: no port is free for both UDP and TCP")
 
-    def _bind_http(self, host: str, port: int, *, first: bool) -> bool:
+    def _bind_http(self, host: str, port: int, setting: str, *, first: bool) -> bool:
         """Bind TCP; return False where a second loopback address does not exist on this machine."""
         try:
             self.http.append(bind_http(host, port))
         except OSError as error:
             if not first and error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
                 return False
-            raise self._taken(host, port, error) from error
+            raise self._taken(host, port, setting, error) from error
         return True
 
     def _bind_udp(self, host: str, port: int) -> None:
         try:
             sock = bind_udp(host, port)
         except OSError as error:
-            raise self._taken(host, port, error) from error
+            raise self._taken(host, port, "listen", error) from error
         self.udp.append((sock, KernelDrops(sock)))
 
-    def _taken(self, host: str, port: int, error: OSError) -> ListenError:
+    def _taken(self, host: str, port: int, setting: str, error: OSError) -> ListenError:
         place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         if error.errno != errno.EADDRINUSE:
-            return ListenError(f"cannot listen on {place}: {error.strerror} (setting `listen`)")
+            return ListenError(f"cannot listen on {place}: {error.strerror} (setting `{setting}`)")
         holder = self._port_holder(port) or "another program"
+        example = f"TRACE_AGENT_{setting.upper()}=127.0.0.1:{_another(port)}"
+        clients = ", and tell the clients with TRACE_AGENT_PORT" if setting == "listen" else ""
         return ListenError(
             f"cannot listen on {place}: {holder} has that port; "
-            f"choose another one, for example TRACE_AGENT_LISTEN=127.0.0.1:{_another(port)}, "
-            "and tell the clients with TRACE_AGENT_PORT"
+            f"choose another one, for example {example}{clients}"
         )
 
 

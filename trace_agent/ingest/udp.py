@@ -16,7 +16,8 @@ import trio
 
 from trace_agent.core.counts import Carrier, Counts
 from trace_agent.core.errors import Reason
-from trace_agent.ingest.inbox import Chunk, Inbox
+from trace_agent.ingest.inbox import Inbox
+from trace_agent.ingest.reading import Chunk
 
 __all__ = ["KernelDrops", "bind_udp", "queue_bytes", "serve_udp"]
 
@@ -39,7 +40,8 @@ _DRAIN_BYTES: Final = 1024 * 1024
 # A drain that found fewer is a trickle, where sleeping would cost more than it saves.
 _BUSY_PACKETS: Final = 8
 _SLEEP_S: Final = 0.002
-_LAST_DRAINS: Final = 16
+# At the end: twice what a queue of `_QUEUE_BYTES` can hold, in small datagrams or in large ones.
+_LAST_DRAINS: Final = 40
 # Beyond this share of the ring the kernel does the dropping: it costs no time of ours, and it counts.
 _LEAVE_TO_KERNEL_ABOVE: Final = 0.5
 
@@ -128,7 +130,7 @@ async def serve_udp(
     finally:
         # What the kernel holds was sent before we were told to stop; bounded, as the sender may go on.
         for _ in range(_LAST_DRAINS):
-            if _drain(plain, view, inbox, counts, now_ms()) < _DRAIN_PACKETS:
+            if not _drain(plain, view, inbox, counts, now_ms()):
                 break
         plain.detach()
 

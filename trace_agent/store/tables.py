@@ -114,6 +114,7 @@ class Tables:
 
     def _write(self, events: Sequence[Stored], windows: Sequence[Window], now_ms: int) -> Outcome:
         outcome = Outcome()
+        self._texts.begin()
         (seq,) = self._connection.execute("SELECT value FROM meta WHERE key = 'change_seq'").fetchone()
         batches: tuple[tuple[type[Stored], str, str, Callable[..., Row]], ...] = (
             (Llm, "llm", _INSERT_LLM, self._llm_row),
@@ -174,9 +175,9 @@ class Tables:
         connection = self._connection
         connection.execute("SAVEPOINT batch")
         try:
-            connection.executemany(
-                statement, [row_of(record, seq + number) for number, record in enumerate(records, 1)]
-            )
+            rows = [row_of(record, seq + number) for number, record in enumerate(records, 1)]
+            self._texts.flush()
+            connection.executemany(statement, rows)
         except _ROW_ERRORS:
             connection.execute("ROLLBACK TO batch")
             self._texts.forget()
@@ -198,7 +199,9 @@ class Tables:
         for number, record in enumerate(records, 1):
             self._connection.execute("SAVEPOINT one")
             try:
-                self._connection.execute(statement, row_of(record, seq + number))
+                row = row_of(record, seq + number)
+                self._texts.flush()
+                self._connection.execute(statement, row)
             except _ROW_ERRORS as error:
                 self._connection.execute("ROLLBACK TO one")
                 self._texts.forget()

@@ -20,7 +20,7 @@ __all__ = ["TextStore", "read_text"]
 _HASH_BYTES: Final = 16
 _CACHE_ENTRIES: Final = 4096
 # Below this size zlib's header and dictionary start eat what compression gains.
-_COMPRESS_FROM_BYTES: Final = 256
+_COMPRESS_FROM_BYTES: Final = 512
 _LEVEL: Final = 1
 
 Key = TypeVar("Key")
@@ -31,24 +31,42 @@ _ZLIB: Final = 1
 
 
 class TextStore:
-    """Writes texts within the caller's transaction.
+    """Writes texts within the caller's transactions: `begin`, then `put` and `flush`.
 
-    The writer's thread owns it, with its connection. After a rollback `forget` must be called, since
-    the ids remembered may be gone.
+    The writer's thread owns it, with its connection. After a rollback, also to a savepoint, `forget`
+    must be called, since the ids remembered may be gone.
     """
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
         self._texts: OrderedDict[bytes, int] = OrderedDict()
         self._nodes: OrderedDict[tuple[int, int], int] = OrderedDict()
+        # Rows that have their id and wait for `flush`.
+        self._new_texts: list[tuple[int, bytes, int, int, bytes]] = []
+        self._new_nodes: list[tuple[int, int, int]] = []
+        # Ids from here on are new in this transaction.
+        self._first_text = self._first_node = 0
+        self._next_text = self._next_node = 0
+        self._version = 0
+
+    def begin(self) -> None:
+        """Take note of the ids in use; called within the transaction, whose lock keeps others from adding."""
+        execute = self._connection.execute
+        (version,) = execute("PRAGMA data_version").fetchone()
+        if version != self._version:  # another connection has written: what we remember may be pruned
+            self.forget()
+            self._version = version
+        (self._first_text,) = execute("SELECT ifnull(max(id), 0) + 1 FROM texts").fetchone()
+        (self._first_node,) = execute("SELECT ifnull(max(id), 0) + 1 FROM text_nodes").fetchone()
+        self._next_text, self._next_node = self._first_text, self._first_node
 
     def forget(self) -> None:
-        """Drop what is remembered of stored texts."""
-        self._texts.clear()
-        self._nodes.clear()
+        """Drop what is remembered of stored texts, and what waits."""
+        for memory in (self._texts, self._nodes, self._new_texts, self._new_nodes):
+            memory.clear()
 
     def put(self, text: Text | None) -> tuple[str | None, int | None]:
-        """Store a text if it is new.
+        """Give a text its place; `flush` stores those that are new.
 
         Returns:
             The values of the columns `.._kind` and `.._ref`.
@@ -62,6 +80,21 @@ class TextStore:
             node = self._node(node, self._text(part))
         return text.kind.value, node
 
+    def flush(self) -> None:
+        """Store what `put` found to be new."""
+        # One statement for many rows, since a statement for each takes four times as long.
+        self._connection.executemany(
+            "INSERT INTO texts (id, hash, codec, size_bytes, data) VALUES (?, ?, ?, ?, ?)", self._new_texts
+        )
+        self._connection.executemany(
+            "INSERT INTO text_nodes (id, parent, text) VALUES (?, ?, ?)", self._new_nodes
+        )
+        self._new_texts.clear()
+        self._new_nodes.clear()
+        # Not before: what waits is found by its memory alone.
+        _trim(self._texts)
+        _trim(self._nodes)
+
     def _text(self, part: str) -> int:
         raw = part.encode()
         key = blake2b(raw, digest_size=_HASH_BYTES).digest()
@@ -69,19 +102,14 @@ class TextStore:
         if known is not None:
             self._texts.move_to_end(key)
             return known
-        codec, data = _PLAIN, raw
-        if len(raw) >= _COMPRESS_FROM_BYTES:
-            packed = zlib.compress(raw, _LEVEL)
-            if len(packed) < len(raw):
-                codec, data = _ZLIB, packed
-        row = self._connection.execute(
-            "INSERT INTO texts (hash, codec, size_bytes, data) VALUES (?, ?, ?, ?)"
-            " ON CONFLICT (hash) DO NOTHING RETURNING id",
-            (key, codec, len(raw), data),
-        ).fetchone()
-        if row is None:
-            row = self._connection.execute("SELECT id FROM texts WHERE hash = ?", (key,)).fetchone()
-        return _remember(self._texts, key, int(row[0]))
+        row = self._connection.execute("SELECT id FROM texts WHERE hash = ?", (key,)).fetchone()
+        if row is not None:
+            self._texts[key] = id_ = int(row[0])
+            return id_
+        self._texts[key] = id_ = self._next_text
+        self._next_text += 1
+        self._new_texts.append((id_, key, *_pack(raw)))
+        return id_
 
     def _node(self, parent: int, text: int) -> int:
         key = (parent, text)
@@ -89,16 +117,18 @@ class TextStore:
         if known is not None:
             self._nodes.move_to_end(key)
             return known
-        row = self._connection.execute(
-            "INSERT INTO text_nodes (parent, text) VALUES (?, ?)"
-            " ON CONFLICT (parent, text) DO NOTHING RETURNING id",
-            key,
-        ).fetchone()
-        if row is None:
+        # What is new itself has no node yet: nobody need look.
+        if parent < self._first_node and text < self._first_text:
             row = self._connection.execute(
                 "SELECT id FROM text_nodes WHERE parent = ? AND text = ?", key
             ).fetchone()
-        return _remember(self._nodes, key, int(row[0]))
+            if row is not None:
+                self._nodes[key] = id_ = int(row[0])
+                return id_
+        self._nodes[key] = id_ = self._next_node
+        self._next_node += 1
+        self._new_nodes.append((id_, parent, text))
+        return id_
 
 
 def read_text(connection: sqlite3.Connection, kind: str | None, ref: int | None) -> Json:
@@ -126,8 +156,15 @@ def _unpack(codec: int, data: bytes) -> str:
     return (zlib.decompress(data) if codec == _ZLIB else data).decode()
 
 
-def _remember(cache: OrderedDict[Key, int], key: Key, value: int) -> int:
-    cache[key] = value
-    if len(cache) > _CACHE_ENTRIES:
-        cache.popitem(last=False)
-    return value
+def _pack(raw: bytes) -> tuple[int, int, bytes]:
+    """Return the values of the columns `codec`, `size_bytes` and `data`."""
+    if len(raw) >= _COMPRESS_FROM_BYTES:
+        packed = zlib.compress(raw, _LEVEL)
+        if len(packed) < len(raw):
+            return _ZLIB, len(raw), packed
+    return _PLAIN, len(raw), raw
+
+
+def _trim(memory: OrderedDict[Key, int]) -> None:
+    for _ in range(len(memory) - _CACHE_ENTRIES):
+        memory.popitem(last=False)

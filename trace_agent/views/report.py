@@ -20,7 +20,16 @@ from trace_agent.views.queries import call_by_id, list_rows, newest_row, rows_af
 from trace_agent.views.readonly import snapshot
 from trace_agent.views.rows import JsonMap
 from trace_agent.views.tables import TablePrinter
-from trace_agent.views.terminal import Clock, cost_text, count_text, json_text, safe, tolerate, write_json
+from trace_agent.views.terminal import (
+    Clock,
+    cost_text,
+    count_text,
+    json_text,
+    safe,
+    things,
+    tolerate,
+    write_json,
+)
 
 __all__ = ["Sleep", "run_errors", "run_events", "run_metrics", "run_traces"]
 
@@ -34,12 +43,12 @@ _PROBLEM: Final = 1
 _FOLLOW_FIRST: Final = 10
 _FOLLOW_S: Final = 0.5
 
-# SQL table -> what its rows are called, one and many, and how to make one.
+# SQL table -> what a row is called, how to make one.
 _WORDS: Final = {
-    "llm": ("model call", "model calls", "trace-agent emit llm --model my-model --input-tokens 5"),
-    "events": ("event", "events", "trace-agent emit event my.event"),
-    "errors": ("error", "errors", "trace-agent emit error my.kind --message 'what went wrong'"),
-    "metrics": ("metric window", "metric windows", "trace-agent emit metric my.gauge 1"),
+    "llm": ("model call", "trace-agent emit llm --model my-model --input-tokens 5"),
+    "events": ("event", "trace-agent emit event my.event"),
+    "errors": ("error", "trace-agent emit error my.kind --message 'what went wrong'"),
+    "metrics": ("metric window", "trace-agent emit metric my.gauge 1"),
 }
 
 
@@ -158,18 +167,17 @@ def _params(table: Table, args: Namespace) -> dict[str, str]:
 
 def _nothing(query: Query) -> str:
     """Return a sentence for an empty listing that says what to do about it."""
-    _, words, command = _WORDS[query.table.name]
+    word, command = _WORDS[query.table.name]
     if query.equals or query.since_ms is not None or query.until_ms is not None:
-        return f"No {words} match.\n"
+        return f"No {word}s match.\n"
     if query.before_row is not None:
-        return f"No more {words}.\n"
-    return f"No {words} are stored yet. To send one: {command}\n"
+        return f"No more {word}s.\n"
+    return f"No {word}s are stored yet. To send one: {command}\n"
 
 
 def _footer(table: Table, items: Sequence[JsonMap], *, more: bool) -> str:
     """Sum up what was shown."""
-    one, many, _ = _WORDS[table.name]
-    parts = [f"{'newest ' if more else ''}{len(items):,} {one if len(items) == 1 else many}"]
+    parts = [f"{'newest ' if more else ''}{things(len(items), _WORDS[table.name][0])}"]
     if table is LLM:
         bad = sum(map(is_bad, items))
         tokens = [cast("dict[str, int]", item["tokens"]).get("total", 0) for item in items]
@@ -177,8 +185,7 @@ def _footer(table: Table, items: Sequence[JsonMap], *, more: bool) -> str:
         known = [cost for cost in costs if cost is not None]
         parts.append(f"{bad} failed")
         parts.append(f"{count_text(sum(tokens))} tokens")
-        parts.append(
-            cost_text(sum(known))
-            + (f" + {len(costs) - len(known)} of unknown price" if len(known) < len(costs) else "")
-        )
+        parts.append(cost_text(sum(known) if known or not costs else None))
+        if known and len(known) < len(costs):
+            parts[-1] += f" + {len(costs) - len(known)} of unknown price"
     return f"\n{' · '.join(parts)}\n"

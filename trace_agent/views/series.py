@@ -3,6 +3,8 @@
 Names and tags are whatever a client made up. No two samples that are different series here may become
 one there, and no name may get two types: a scrape with either is refused whole.
 
+- What a counter lost is a counter of its own, `.._decrease_total`: Prometheus takes one that goes down for
+  one that was reset, and would add it all up again.
 - Names and labels keep letters, digits and `_`; everything else becomes `_`.
 - Counters end in `_total`. Timers are milliseconds in StatsD and seconds in Prometheus (base units), so
   `db.query_ms|ms` becomes the summary `db_query_seconds`, as statsd_exporter does too.
@@ -12,10 +14,10 @@ one there, and no name may get two types: a scrape with either is refused whole.
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Final
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from trace_agent.core.events import MetricKind
 from trace_agent.core.rollup import Series
@@ -65,7 +67,7 @@ _Labels = tuple[tuple[str, str], ...]
 def series_families(series: Iterable[Series]) -> list[Family]:
     """Build families, in an order that does not depend on the order of `series`."""
     groups: dict[tuple[str, MetricKind], list[Series]] = {}
-    for one in series:
+    for one in _with_decreases(series):
         groups.setdefault((_wanted_name(one), one.kind), []).append(one)
     taken: set[str] = set()
     families = []
@@ -78,6 +80,13 @@ def series_families(series: Iterable[Series]) -> list[Family]:
             family.samples.extend(_samples(one, dict(labels), shape))
         families.append(family)
     return families
+
+
+def _with_decreases(series: Iterable[Series]) -> Iterator[Series]:
+    for one in series:
+        yield one
+        if one.total_decrease > 0:
+            yield evolve(one, name=f"{one.name}.decrease", total_sum=one.total_decrease, total_decrease=0.0)
 
 
 def _wanted_name(series: Series) -> str:

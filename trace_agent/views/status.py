@@ -19,8 +19,8 @@ from trace_agent.views.terminal import (
     bytes_text,
     console_for,
     count_text,
-    duration_text,
     safe,
+    things,
     tolerate,
     write_json,
 )
@@ -34,7 +34,7 @@ _UNUSABLE: Final = 3
 # By what another program's answer is told from ours.
 _HEALTH_FIELDS: Final = frozenset({"status", "version", "pid", "uptime_s"})
 _STATS_FIELDS: Final = frozenset({"packets", "events", "rows", "laws", "self"})
-_TABLE_WORDS: Final = {"llm": "calls", "events": "events", "errors": "errors", "metrics": "metric windows"}
+_TABLE_WORDS: Final = {"llm": "call", "events": "event", "errors": "error", "metrics": "metric window"}
 
 
 @define
@@ -148,7 +148,7 @@ def _agent_lines(figures: Figures, now_ms: int) -> list[tuple[str, str]]:
     if figures.health is None:
         return [("trace-agent", "not running")]
     health = figures.health
-    uptime = duration_text(float(cast("float", health["uptime_s"])) * 1000)
+    uptime = ago(0, float(cast("float", health["uptime_s"])) * 1000)
     lines = [("trace-agent", f"{health['version']}, running as pid {health['pid']} for {uptime}")]
     if figures.stats is None:
         return lines
@@ -162,17 +162,24 @@ def _agent_lines(figures: Figures, now_ms: int) -> list[tuple[str, str]]:
     resident, private = (cast("float | None", own[name]) for name in ("rss_bytes", "private_bytes"))
     lines.append(("memory", f"{bytes_text(resident)} resident, {bytes_text(private)} private"))
     lines.append(
-        ("listening", ", ".join(str(item["address"]) for item in cast("list[JsonMap]", own["listeners"])))
+        (
+            "listening",
+            ", ".join(
+                f"{item['carrier']} {item['address']}" for item in cast("list[JsonMap]", own["listeners"])
+            ),
+        )
     )
     return lines
 
 
 def _packets_line(counts: JsonMap, now_ms: int) -> str:
-    received = count_text(cast("int", counts["received"]))
     if not counts["received"]:
         return "nothing yet"
     last = cast("float | None", counts["last_ms"])
-    parts = [f"{received} packets" + ("" if last is None else f", the last {ago(last, now_ms)} ago")]
+    parts = [
+        things(cast("int", counts["received"]), "packet")
+        + ("" if last is None else f", the last {ago(last, now_ms)} ago")
+    ]
     parts += [f"{_reasons(counts[fate])} {fate}" for fate in ("refused", "dropped") if counts[fate]]
     if counts["kernel_drops"]:
         parts.append(f"{count_text(cast('int', counts['kernel_drops']))} dropped by the kernel")
@@ -195,7 +202,7 @@ def _store_lines(figures: Figures, settings: Settings, now_ms: int) -> list[tupl
     if store is None:
         return lines
     lines.append(
-        ("rows", ", ".join(f"{count:,} {_TABLE_WORDS[table]}" for table, count in store.tables.items()))
+        ("rows", ", ".join(things(count, _TABLE_WORDS[table]) for table, count in store.tables.items()))
     )
     newest = max(store.newest_ms.values(), default=None)
     lines.append(("newest", "nothing yet" if newest is None else f"{ago(newest, now_ms)} ago"))

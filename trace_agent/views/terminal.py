@@ -28,6 +28,7 @@ __all__ = [
     "json_text",
     "number_text",
     "safe",
+    "things",
     "tolerate",
     "write_json",
 ]
@@ -132,6 +133,11 @@ def cost_text(usd: float | None) -> str:
 def count_text(count: float | None) -> str:
     """Return a number with thousands separated; `-` for none."""
     return _NONE if count is None else f"{count:,.0f}"
+
+
+def things(count: int, one: str, many: str = "") -> str:
+    """Return a number with its noun: `1 call`, `2,000 calls`."""
+    return f"{count:,} {one if count == 1 else many or f'{one}s'}"
 
 
 def number_text(value: float | None) -> str:
