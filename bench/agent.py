@@ -72,6 +72,16 @@ class Target:
             return None
         return time.clock_gettime((~self.pid << 3) | 2)
 
+    def cpu_wait_s(self) -> float | None:
+        """Return how long its living threads have been ready to run while others had the CPUs.
+
+        Much of it beside a load says that the machine, not trace-agent, was the limit.
+        """
+        if self.pid is None:
+            return None
+        tasks = Path(f"/proc/{self.pid}/task").glob("*/schedstat")
+        return sum(int(task.read_text(encoding="ascii").split()[1]) for task in tasks) / 1e9
+
     def rss_bytes(self) -> int | None:
         """Return the resident size; cheap enough to sample during a load."""
         if self.pid is None:

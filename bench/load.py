@@ -136,16 +136,17 @@ def _load(options: argparse.Namespace, recipe: Recipe, target: Target, database:
     ]
     with contextlib.closing(Client(target.host, target.port, 30.0)) as client:
         before, idle_memory = read_tally(client), target.memory()
-        drops, backlog, cpu = target.udp_queue()[1], _backlog_drops(), [target.cpu_s()]
+        drops, backlog = target.udp_queue()[1], _backlog_drops()
+        begun: list[tuple[float | None, float | None]] = []
         with watch(target, recipe.run, database=database) as probes:
-            sent = send_load(plans, lambda: cpu.append(target.cpu_s()))
+            sent = send_load(plans, lambda: begun.append((target.cpu_s(), target.cpu_wait_s())))
             ended = time.monotonic()
             probes.markers_done.set()
             while read_tally(client).waiting and time.monotonic() < ended + 60:
                 time.sleep(0.02)
             settled_s = time.monotonic() - ended
         tally = settle(client)
-        spent = target.cpu_s()
+        cpu_s, wait_s = target.cpu_s(), target.cpu_wait_s()
         return Outcome(
             carrier=options.carrier,
             recipe=recipe,
@@ -156,11 +157,16 @@ def _load(options: argparse.Namespace, recipe: Recipe, target: Target, database:
             kernel_drops=target.udp_queue()[1] - drops,
             backlog_drops=_backlog_drops() - backlog,
             rows=None,
-            cpu_s=None if spent is None or cpu[-1] is None else spent - cpu[-1],
+            cpu_s=_less(cpu_s, begun[0][0]),
+            cpu_wait_s=_less(wait_s, begun[0][1]),
             idle_memory=idle_memory,
             end_memory=target.memory(),
             settled_s=settled_s,
         )
+
+
+def _less(now: float | None, earlier: float | None) -> float | None:
+    return None if now is None or earlier is None else now - earlier
 
 
 def _backlog_drops() -> int:

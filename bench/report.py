@@ -34,6 +34,7 @@ class Outcome:
         backlog_drops: packets that a CPU's input queue dropped, whoever they were for.
         rows: what `count_rows` found after the end; None if the database was not ours from its start.
         cpu_s: CPU seconds of trace-agent during the load and until all was stored.
+        cpu_wait_s: how long it was ready to run meanwhile, and others had the CPUs.
         idle_memory: before the load.
         end_memory: after it.
         settled_s: from the last packet until nothing waited any more.
@@ -49,6 +50,7 @@ class Outcome:
     backlog_drops: int
     rows: int | None
     cpu_s: float | None
+    cpu_wait_s: float | None
     idle_memory: Memory | None
     end_memory: Memory | None
     settled_s: float
@@ -143,6 +145,7 @@ def figures(outcome: Outcome) -> Figures:
         },
         "cpu": {
             "seconds": _round(outcome.cpu_s),
+            "waited_for_cpu_s": _round(outcome.cpu_wait_s),
             "share_of_core": None if outcome.cpu_s is None else round(outcome.cpu_s / (busy_s or 1), 3),
             "seconds_per_million_events": _round(cpu),
             "seconds_per_million_packets": None

@@ -78,6 +78,7 @@ foreign_values: Final[st.SearchStrategy[object]] = st.one_of(
     st.just(cbor2.undefined),
     st.builds(cbor2.CBORSimpleValue, st.integers(32, 255)),
     st.sampled_from([Decimal("1.5"), Decimal("sNaN"), datetime(2026, 11, 22, tzinfo=UTC)]),
+    st.just(10**5000),  # Python refuses to write it
     st.frozensets(_int64, max_size=3),
     st.tuples(_int64, _names),
     st.dictionaries(
@@ -192,6 +193,11 @@ def _ndjson(maps: list[Map]) -> bytes:
     return b"\n".join(json.dumps(each).encode() for each in maps)
 
 
+def _in_cbor(value: object) -> bytes:
+    """Return an event in CBOR with a value that is no JSON, shared references included."""
+    return cbor2.dumps({"type": "event", "name": "x", "attributes": {"a": value}}, value_sharing=True)
+
+
 _batches: Final = st.lists(event_maps, min_size=1, max_size=3)
 packets: Final[st.SearchStrategy[bytes]] = st.one_of(
     (event_maps | _batches).map(lambda value: json.dumps(value).encode()),
@@ -200,15 +206,8 @@ packets: Final[st.SearchStrategy[bytes]] = st.one_of(
     _batches.map(lambda maps: json.dumps({"events": maps}).encode()),
     _batches.map(lambda maps: cbor2.dumps({"events": maps})),
     _batches.map(_ndjson),
-    foreign_values.filter(lambda value: not isinstance(value, frozenset)).flatmap(
-        lambda value: st.sampled_from([_in_cbor(value)])
-    ),
+    foreign_values.map(_in_cbor),
 )
-
-
-def _in_cbor(value: object) -> bytes:
-    """Return an event in CBOR with a value that is no JSON, shared references included."""
-    return cbor2.dumps({"type": "event", "name": "x", "attributes": {"a": value}}, value_sharing=True)
 
 
 @st.composite

@@ -181,7 +181,7 @@ def test_simple_requests(media_type: str, origin: dict[str, str]) -> None:
 
 
 def test_preflight() -> None:
-    """A browser that asks whether a page may reach the private network is refused, and told of no permission."""
+    """A browser that asks whether a page may reach the private network is refused and told nothing."""
     asked = request(
         "/v1/traces",
         "OPTIONS",

@@ -91,14 +91,14 @@ def test_hours_of_the_day(hours: tuple[int, int], hour: float, price: int) -> No
 
 def test_variants() -> None:
     """How a call was served replaces the prices that the variant names, the first variant first."""
-    prices = {"digits": 0, "periods": [{"levels": [[-1, {"input": 10, "cache_read": 1, "output": 40}]]}]}
+    prices = {"digits": 0, "periods": [{"levels": [[-1, 10, 1, None, None, 40]]}]}
     variants = {
         "digits": 1,
         "periods": [
-            {"when": {"service_tier": "flex"}, "levels": [[-1, {"input": 55}], [200, {"input": 66}]]},
-            {"when": {"service_tier": "flex"}, "levels": [[-1, {"input": 1, "output": 200}]]},
-            {"when": {"service_tier": "flex", "speed": "fast"}, "levels": [[-1, {"output": 1}]]},
-            {"when": {"processing": "batch"}, "from": DAY_MS, "levels": [[-1, {"input": 50}]]},
+            {"when": {"service_tier": "flex"}, "levels": [[-1, 55], [200, 66]]},
+            {"when": {"service_tier": "flex"}, "levels": [[-1, 1, None, None, None, 200]]},
+            {"when": {"service_tier": "flex", "speed": "fast"}, "levels": [[-1, None, None, None, None, 1]]},
+            {"when": {"processing": "batch"}, "from": DAY_MS, "levels": [[-1, 50]]},
         ],
     }
     plan = read_plan(json.dumps(prices), json.dumps(variants))
@@ -117,7 +117,7 @@ def test_variants() -> None:
 def test_read_plan() -> None:
     """A plan is read as the table keeps it: sizes, start date, hours, prices in its own unit."""
     text = (
-        '{"digits":2,"periods":[{"levels":[[-1,{"input":300,"cache_read":30}],[200000,{"input":600}]]},'
+        '{"digits":2,"periods":[{"levels":[[-1,300,30],[200000,600]]},'
         '{"from":86400000,"daily":[3600000,7200000],"levels":[]}]}'
     )
 

@@ -3,6 +3,7 @@
 import json
 import re
 import sqlite3
+import sys
 from pathlib import Path
 from typing import Any, Final
 
@@ -220,6 +221,14 @@ def test_file_source(tmp_path: Path) -> None:
     assert re.fullmatch("genai-prices-file-[0-9a-f]{12}", source.version)
     assert costs(tmp_path / "p")[0] == 1000
     assert costs(tmp_path / "p", "x")[0] == 100
+
+
+def test_package_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the package that has the prices, it says how to get it."""
+    monkeypatch.setitem(sys.modules, "genai_prices.data", None)
+
+    with pytest.raises(StoreError, match=r"pip install 'trace-agent\[prices\]'"):
+        installed_source()
 
 
 @pytest.mark.parametrize("content", [b"", b"{}", b"[]", b"[1]", b'[{"name": "x"}]', b"7", b"\xff", b"[{}]"])

@@ -1,6 +1,8 @@
 """Calls are priced by the names that agents write, in the order that trust has."""
 
 import sqlite3
+import subprocess
+import sys
 import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
@@ -185,6 +187,15 @@ def test_time_and_service(prices: Prices) -> None:
     assert prices.cost(winter, tokens, {"service_tier": "auto"}).nusd == 200_000
 
 
+def test_forget(prices: Prices) -> None:
+    """What was forgotten is found again."""
+    call = Call("openrouter", "anthropic/claude-sonnet-4.5", None, NOW_MS)
+    before = prices.cost(call, TOKENS)
+    prices.forget()
+
+    assert prices.cost(call, TOKENS) == before
+
+
 def test_no_counts(prices: Prices) -> None:
     """A call whose tokens were not told has no cost."""
     call = Call("anthropic", "claude-sonnet-4-5", None, NOW_MS)
@@ -301,6 +312,17 @@ def test_path_with_odd_characters(tmp_path: Path) -> None:
 
     with Prices(path) as prices:
         assert prices.version.startswith("genai-prices-")
+
+
+def test_leaves_the_builder_alone() -> None:
+    """Whoever prices calls imports neither the builder nor what it is built from: they are big."""
+    program = (
+        "import sys; from trace_agent.store.prices import Prices; Prices();"
+        "print({'genai_prices', 'pydantic', 'decimal', 'trace_agent.store.price_table'} & sys.modules.keys())"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+
+    assert done.stdout == "set()\n"
 
 
 def test_memory() -> None:

@@ -22,7 +22,7 @@ from trace_agent.core.events import (
     Severity,
     Tokens,
 )
-from trace_agent.core.usage import normalise
+from trace_agent.core.usage import normalise, reported_nusd
 from trace_agent.core.values import (
     as_count,
     as_json,
@@ -144,7 +144,6 @@ class EventReader:
         get = fields.get
         status, kind, code, message = _outcome(get("status"), get("error"))
         usage = get("usage")
-        cost = get("cost_usd")
         latency = get("latency_ms")
         ttft = get("ttft_ms")
         return Llm(
@@ -158,7 +157,7 @@ class EventReader:
             output=as_text(get("output"), "output"),
             tokens=tokens_of(fields),
             usage=None if usage is None else as_json(usage, "usage"),
-            cost_nusd=None if cost is None else _nusd(cost),
+            cost_nusd=_cost(get("cost_usd"), usage),
             latency_ms=None if latency is None else _duration(latency, "latency_ms"),
             ttft_ms=None if ttft is None else _duration(ttft, "ttft_ms"),
             status=status,
@@ -226,15 +225,16 @@ def tokens_of(fields: Map) -> Tokens | None:
         if not isinstance(usage, dict):
             raise EventError(Reason.BAD_FIELD, "usage must be a map")
         return normalise(cast("Map", usage), as_label(fields.get("provider"), "provider"))
-    into = fields.get("input_tokens")
-    if into is None:
-        into = fields.get("prompt_tokens")
-    out = fields.get("output_tokens")
-    if out is None:
-        out = fields.get("completion_tokens")
+    into = _either(fields, "input_tokens", "prompt_tokens")
+    out = _either(fields, "output_tokens", "completion_tokens")
     if into is None and out is None:
         return None
     return _disjoint({"input": into, "output": out})
+
+
+def _either(fields: Map, name: str, other: str) -> int | None:
+    count = as_count(fields.get(name), name)
+    return as_count(fields.get(other), other) if count is None else count
 
 
 def _disjoint(tokens: Map) -> Tokens:
@@ -299,6 +299,13 @@ def _duration(value: object, field: str) -> float:
     if number < 0:
         raise EventError(Reason.BAD_FIELD, f"{field} must not be negative")
     return number
+
+
+def _cost(stated: object, usage: object) -> int | None:
+    """Return nano-dollars as the sender states them, in the event or inside its usage object."""
+    if stated is not None:
+        return _nusd(stated)
+    return reported_nusd(cast("Map", usage)) if isinstance(usage, dict) else None
 
 
 def _nusd(value: object) -> int:

@@ -18,6 +18,7 @@ from attrs import evolve, fields, frozen
 
 __all__ = [
     "AUSD_DIGITS",
+    "BUCKETS",
     "FREE",
     "Context",
     "Level",
@@ -33,6 +34,7 @@ __all__ = [
 ]
 
 AUSD_DIGITS: Final = 18
+_raw_decode: Final = json.JSONDecoder().raw_decode
 _DAY_MS: Final = 24 * 60 * 60 * 1000
 
 # How a call was served: `{"service_tier": "flex"}`.
@@ -58,7 +60,7 @@ class Rates:
 
 
 _NO_RATES: Final = Rates()
-_BUCKETS: Final = tuple(field.name for field in fields(Rates))
+BUCKETS: Final = tuple(field.name for field in fields(Rates))
 
 
 @frozen
@@ -156,7 +158,7 @@ def rates_at(plan: Plan, ts_ms: float, size: int, context: Context | None = None
     for variant in read_variants(plan.variants):
         if variant.period.holds(ts_ms) and all(context.get(key) == value for key, value in variant.when):
             other = variant.period.rates_for(size)
-            for bucket in _BUCKETS:
+            for bucket in BUCKETS:
                 price = cast("int | None", getattr(other, bucket))
                 if price is not None:
                     replaced.setdefault(bucket, price)
@@ -199,14 +201,14 @@ def read_plan(prices: str, variants: str | None = None) -> Plan:
 
     Args:
         prices: ``{"digits": 2, "periods": [period, ..]}``; a period is
-            ``{"from": ms, "daily": [ms, ms], "levels": [[above, {"input": 300, "cache_read": 30}], ..]}``,
-            without the keys that do not apply. Prices are whole numbers of 10^-digits USD per million,
-            which read eight times faster than decimal text.
+            ``{"from": ms, "daily": [ms, ms], "levels": [[above, price, price, ..], ..]}``, without the keys
+            that do not apply. Prices stand in the order of `Rates`, null where there is none, and are whole
+            numbers of 10^-digits USD per million. This form, and a decoder that skips nothing around it,
+            halve the time of a look-up.
         variants: see `read_variants`.
     """
-    body = json.loads(prices)
-    scale = 10 ** (AUSD_DIGITS - body["digits"])
-    return Plan(tuple([_period(period, scale) for period in body["periods"]]), variants)
+    body, scale = _decoded(prices)
+    return Plan(tuple([_period(period, scale) for period in body]), variants)
 
 
 @lru_cache(32)
@@ -215,23 +217,29 @@ def read_variants(text: str) -> tuple[Variant, ...]:
 
     They look like prices, where each period says ``{"when": {"service_tier": "flex"}, ..}``.
     """
-    body = json.loads(text)
-    scale = 10 ** (AUSD_DIGITS - body["digits"])
+    body, scale = _decoded(text)
     return tuple(
-        [Variant(tuple(period["when"].items()), _period(period, scale)) for period in body["periods"]]
+        [
+            Variant(tuple(cast("dict[str, str]", period["when"]).items()), _period(period, scale))
+            for period in body
+        ]
     )
 
 
-def _period(body: Mapping[str, object], scale: int) -> Period:
+def _decoded(text: str) -> tuple[list[dict[str, object]], int]:
+    body = cast("dict[str, object]", _raw_decode(text)[0])
+    scale: int = 10 ** (AUSD_DIGITS - cast("int", body["digits"]))
+    return cast("list[dict[str, object]]", body["periods"]), scale
+
+
+def _period(body: dict[str, object], scale: int) -> Period:
+    levels = tuple(
+        [
+            Level(cast("int", above), Rates(*[None if price is None else price * scale for price in prices]))
+            for above, *prices in cast("list[list[int | None]]", body["levels"])
+        ]
+    )
     daily = cast("list[int] | None", body.get("daily"))
-    levels = cast("list[tuple[int, dict[str, int]]]", body["levels"])
     return Period(
-        levels=tuple(
-            [
-                Level(above, Rates(**{bucket: price * scale for bucket, price in prices.items()}))
-                for above, prices in levels
-            ]
-        ),
-        from_ms=cast("int | None", body.get("from")),
-        daily_ms=None if daily is None else (daily[0], daily[1]),
+        levels, cast("int | None", body.get("from")), None if daily is None else (daily[0], daily[1])
     )

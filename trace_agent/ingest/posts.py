@@ -30,8 +30,6 @@ _FORMS: Final = {
 # How long a body may wait for room before the sender is told to come again (CONTRACT section 1).
 _ROOM_TIMEOUT_S: Final = 5.0
 _RETRY_AFTER: Final = (("Retry-After", "1"),)
-# A batch of wrong events shall not be answered with a book.
-_REJECTED_SHOWN: Final = 1000
 _STATUS_OF: Final = {
     Reason.TOO_LARGE: 413,
     Reason.MEDIA_TYPE: 415,
@@ -93,10 +91,8 @@ class Posts:
         if reply.abandoned:
             if not reply.accepted:
                 return error_response(503, "ring_full", "no room at present; send it again", _RETRY_AFTER)
-            reply.rejected.append((reply.read, _NO_ROOM))
-        rejected: list[Json] = [
-            {"index": index, "reason": str(error)} for index, error in reply.rejected[:_REJECTED_SHOWN]
-        ]
+            reply.reject(_NO_ROOM)
+        rejected: list[Json] = [{"index": index, "reason": reason} for index, reason in reply.rejected]
         result: Json = {"accepted": reply.accepted, "rejected": rejected}
         if reply.rejected and not reply.accepted:
             return json_response(400, result)

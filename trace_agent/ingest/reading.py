@@ -32,6 +32,8 @@ _LINES_BYTES: Final = 32 * 1024
 _SHED_ABOVE: Final = 0.75
 # How long a held chunk that found no room waits before it looks again.
 _POLL_S: Final = 0.1
+# A batch of wrong events shall not be answered with a book.
+_REJECTED_SHOWN: Final = 1000
 # The most that a client can have dropped: what JSON readers take for a whole number (RFC 8259, section 6).
 _MOST_DROPPED: Final = 2**53
 
@@ -59,7 +61,9 @@ class Reply:
 
     Attributes:
         accepted: events taken.
-        rejected: index in the batch and why, for each event refused.
+        rejected: index in the batch and why, for the first events refused. Text, because an exception
+            keeps its traceback, and a body can hold millions of wrong events.
+        reason: why the first of them was refused.
         error: why nothing of the packet could be read.
         read: events looked at so far, accepted or rejected.
         abandoned: set by the one who waits when it has given up; nothing is accepted after that.
@@ -67,11 +71,18 @@ class Reply:
     """
 
     accepted: int = 0
-    rejected: list[tuple[int, PeerError]] = Factory(list)
+    rejected: list[tuple[int, str]] = Factory(list)
+    reason: Reason | None = None
     error: PeerError | None = None
     read: int = 0
     abandoned: bool = False
     done: trio.Event = Factory(trio.Event)
+
+    def reject(self, error: PeerError) -> None:
+        """Take note that the event at `read` was refused."""
+        self.reason = self.reason or error.reason
+        if len(self.rejected) < _REJECTED_SHOWN:
+            self.rejected.append((self.read, str(error)))
 
 
 @define(eq=False)
@@ -194,7 +205,7 @@ class PacketReader:
             except Exception as error:  # noqa: BLE001 - as above, for one event
                 verdict = self._verdict(chunk, error)
                 self._counts.events.refused[verdict.reason] += 1
-                reply.rejected.append((reply.read, verdict))
+                reply.reject(verdict)
             else:
                 reply.accepted += 1
             reply.read += 1
@@ -210,7 +221,7 @@ class PacketReader:
         elif reply.abandoned:
             counts.dropped[Reason.RING_FULL] += 1
         else:
-            reason = reply.rejected[0][1].reason
+            reason = reply.reason or Reason.NOT_AN_EVENT
             counts.refused[reason] += 1
             self._complaints.note(chunk.carrier, reason, len(packet))
         reply.done.set()

@@ -61,7 +61,7 @@ def bind_unix(path: Path, mode: int, group: int | None) -> UnixListener:
         own.unlink(missing_ok=True)
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            _bind(sock, own)
+            sock.bind(os.fspath(own))
             if group is not None:
                 _give(own, group)
             own.chmod(mode)
@@ -77,16 +77,6 @@ def bind_unix(path: Path, mode: int, group: int | None) -> UnixListener:
         ) from error
     sock.setblocking(False)
     return UnixListener(path, trio.socket.from_stdlib_socket(sock), path.lstat().st_ino)
-
-
-def _bind(sock: socket.socket, path: Path) -> None:
-    # sockaddr_un holds 107 bytes of path (103 on macOS): the kernel's message for longer ones is unclear.
-    try:
-        sock.bind(os.fspath(path))
-    except OSError as error:
-        if error.errno is None:
-            raise OSError(errno.ENAMETOOLONG, "the path is too long for a Unix socket") from error
-        raise
 
 
 def _give(path: Path, group: int) -> None:
@@ -115,22 +105,24 @@ def _prepare_directory(directory: Path) -> None:
 
 
 def _check_free(path: Path) -> None:
-    try:
-        found = path.lstat()
-    except FileNotFoundError:
-        return
-    if not stat.S_ISSOCK(found.st_mode):
-        raise ListenError(f"{path} exists and is no socket: remove it, or choose another (setting `socket`)")
+    """Demand that nobody listens at the path, and that it is one at which somebody could."""
+    with suppress(FileNotFoundError):
+        if not stat.S_ISSOCK(path.lstat().st_mode):
+            raise ListenError(
+                f"{path} exists and is no socket: remove it, or choose another (setting `socket`)"
+            )
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         # One whose queue of connections is full would make us wait.
         probe.setblocking(False)
         try:
             probe.connect(os.fspath(path))
+        except (FileNotFoundError, ConnectionRefusedError):
+            return  # nothing there, or left behind by a process that is gone
         except BlockingIOError:
             pass
         except OSError as error:
-            if error.errno in (errno.ECONNREFUSED, errno.ENOENT):
-                return  # left behind by a process that is gone
+            if error.errno is None:  # Python's own: sockaddr_un holds 107 bytes of path, 103 on macOS
+                raise OSError(errno.ENAMETOOLONG, "the path is too long for a Unix socket") from error
             raise
     raise ListenError(
         f"{path}: another program listens there, perhaps a second trace-agent: "

@@ -109,6 +109,10 @@ class PriceList:
         """Close the table."""
         self._connection.close()
 
+    def forget(self) -> None:
+        """Forget what names of providers were found to mean."""
+        self._provider.cache_clear()
+
     def find(self, provider: str | None, model: str) -> Listed | None:
         """Return the model that names stand for, or None."""
         own = None if provider is None else self._provider(provider)

@@ -25,7 +25,7 @@ from typing import Final, TypeAlias, cast
 from attrs import frozen
 
 from trace_agent.core.errors import StoreError
-from trace_agent.core.price_plan import AUSD_DIGITS, ausd_of
+from trace_agent.core.price_plan import AUSD_DIGITS, BUCKETS, ausd_of
 from trace_agent.store.price_list import APPLICATION_ID, FORMAT
 from trace_agent.store.price_patterns import patterns_of
 
@@ -98,7 +98,6 @@ CREATE TABLE model_matches (
 
 _Map: TypeAlias = dict[str, object]
 _Plan: TypeAlias = tuple[str, str | None]
-_Levels: TypeAlias = list[tuple[int, dict[str, int]]]
 
 # Their names for what is billed, and ours. Whatever else they price (searches, pages, sound, pictures) is
 # not among the tokens we keep.
@@ -113,7 +112,7 @@ _BUCKETS: Final = {
 }
 # An entry without any price is free if it says so; others are merely without a price.
 _FREE: Final = re.compile(r":free$|free of charge|included in the subscription", re.IGNORECASE)
-_FREE_PLAN: Final = ('{"digits":0,"periods":[{"levels":[[-1,{"input":0,"output":0}]]}]}', None)
+_FREE_PLAN: Final = ('{"digits":0,"periods":[{"levels":[[-1,0,null,null,null,0]]}]}', None)
 
 
 @frozen
@@ -297,8 +296,8 @@ def _period(entry: _Map) -> _Map:
     return period | {"levels": _levels(cast("_Map", entry["prices"]))}
 
 
-def _levels(prices: _Map) -> _Levels:
-    """Return (above, {bucket: price}) for each size of request, the base at -1."""
+def _levels(prices: _Map) -> list[list[int | None]]:
+    """Return [above, price, ..] for each size of request, the base at -1, prices in the order of `Rates`."""
     steps: dict[str, dict[int, int]] = {}
     for key, price in prices.items():
         bucket = _BUCKETS.get(key)
@@ -309,12 +308,15 @@ def _levels(prices: _Map) -> _Levels:
         tiered = cast("_Map", price) if isinstance(price, dict) else {"base": price, "tiers": []}
         tiers = {cast("int", tier["start"]): tier["price"] for tier in cast("list[_Map]", tiered["tiers"])}
         steps[bucket] = {at: _ausd(usd) * times for at, usd in ({-1: tiered["base"]} | tiers).items()}
-    sizes = sorted({above for step in steps.values() for above in step})
-    return [
+    levels: list[list[int | None]] = []
+    for above in sorted({at for step in steps.values() for at in step}):
         # The price of a bucket at a size is that of the largest step that it passes.
-        (above, {bucket: step[max(at for at in step if at <= above)] for bucket, step in steps.items()})
-        for above in sizes
-    ]
+        at_size = {bucket: step[max(at for at in step if at <= above)] for bucket, step in steps.items()}
+        row = [at_size.get(bucket) for bucket in BUCKETS]
+        while row[-1] is None:
+            row.pop()
+        levels.append([above, *row])
+    return levels
 
 
 def _ausd(usd: object) -> int:
@@ -326,13 +328,12 @@ def _ausd(usd: object) -> int:
 
 def _json(periods: list[_Map]) -> str:
     """Return periods as JSON, with prices in the largest decimal unit in which all of them are whole."""
-    levels = [level for period in periods for level in cast("_Levels", period["levels"])]
-    texts = [str(price) for _, prices in levels for price in prices.values() if price]
+    levels = [level for period in periods for level in cast("list[list[int | None]]", period["levels"])]
+    texts = [str(price) for _, *prices in levels for price in prices if price]
     zeros = min((len(text) - len(text.rstrip("0")) for text in texts), default=AUSD_DIGITS)
     zeros = min(zeros, AUSD_DIGITS)
-    for _, prices in levels:
-        for bucket in prices:
-            prices[bucket] //= 10**zeros
+    for level in levels:
+        level[1:] = [None if price is None else price // 10**zeros for price in level[1:]]
     return json.dumps({"digits": AUSD_DIGITS - zeros, "periods": periods}, separators=(",", ":"))
 
 

@@ -87,6 +87,11 @@ class Prices:
         """Close the table."""
         self._list.close()
 
+    def forget(self) -> None:
+        """Forget what names were found to mean, so that the next call is looked up in the table."""
+        self._names.cache_clear()
+        self._list.forget()
+
     def __enter__(self) -> Self:
         return self
 
