@@ -4,13 +4,9 @@
 import io
 import json
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 from trace_agent.store.schema import migrate
 
@@ -101,11 +97,3 @@ class Terminal(io.StringIO):
 
     def isatty(self) -> bool:  # noqa: D102 - as in io
         return True
-
-
-@contextmanager
-def wide(monkeypatch: pytest.MonkeyPatch, columns: int) -> Iterator[None]:
-    """Let output be laid out for a terminal of so many columns."""
-    with monkeypatch.context() as patch:
-        patch.setenv("COLUMNS", str(columns))
-        yield

@@ -7,7 +7,7 @@ import os
 import sys
 import time
 from argparse import SUPPRESS, ArgumentParser, Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from trace_agent.core.errors import PeerError, SettingsError, TraceAgentError
@@ -117,12 +117,12 @@ def _add_emit(subparsers: "_SubParsersAction[ArgumentParser]") -> None:
     parser.add_argument(
         "--via", choices=("udp", "unix", "http"), help="unix where its socket is there, else udp"
     )
-    types = parser.add_subparsers(dest="type", metavar="TYPE")
-    common = ArgumentParser(add_help=False)
+    types = parser.add_subparsers(dest="type", metavar="TYPE", parser_class=_AnyOrder)
+    common = _AnyOrder(add_help=False)
     # Repeated here, so that options may stand on either side of the type.
     common.add_argument("--via", choices=("udp", "unix", "http"), default=SUPPRESS, help=SUPPRESS)
     common.add_argument("--ts", help="when it happened, Unix milliseconds or RFC 3339; now")
-    context = ArgumentParser(add_help=False, parents=[common])
+    context = _AnyOrder(add_help=False, parents=[common])
     for option in ("id", *_CONTEXT):
         context.add_argument(f"--{option}", metavar=option.upper())
 
@@ -147,6 +147,23 @@ def _add_emit(subparsers: "_SubParsersAction[ArgumentParser]") -> None:
     )
     metric.add_argument("tags", metavar="KEY:VALUE", nargs="*")
     metric.add_argument("--kind", choices=("gauge", "counter", "timer", "histogram", "distribution", "set"))
+
+
+class _AnyOrder(ArgumentParser):
+    """Takes words and options in any order: argparse ends a list of words at the first option."""
+
+    _mixing = False
+
+    def parse_known_args(  # type: ignore[override]  # typeshed has overloads for other namespaces
+        self, args: Sequence[str] | None = None, namespace: Namespace | None = None
+    ) -> tuple[Namespace, list[str]]:
+        if self._mixing:  # it is built on this method
+            return super().parse_known_args(args, namespace)
+        self._mixing = True
+        try:
+            return self.parse_known_intermixed_args(args, namespace)
+        finally:
+            self._mixing = False
 
 
 _LLM_OPTIONS: Final = (

@@ -198,7 +198,8 @@ def _sockets_of_kernel(figures: Figures) -> Iterator[Finding]:
                 "kernel",
                 Verdict.WARNING,
                 f"{name}: {drops or 0:,} datagrams dropped by the kernel since the start{shown}",
-                "sysctl -w net.core.rmem_max=8388608 and restart the agent; or send over the Unix socket",
+                ("sysctl -w net.core.rmem_max=8388608 and restart the agent; or " if small else "")
+                + "send over the Unix socket, with flow control",
             )
         elif drops is not None:
             yield Finding("kernel", Verdict.GOOD, f"{name}: no datagram dropped by the kernel{shown}")

@@ -50,7 +50,7 @@ def run_export(args: Namespace, settings: Settings, now_ms: Clock) -> int:
         count = _write(first, lines, sys.stdout)
         sys.stdout.flush()
     else:
-        with open_private(Path(args.output)) as stream:
+        with _open_private(Path(args.output)) as stream:
             count = _write(first, lines, stream)
     sys.stderr.write(f"{count:,} lines\n")
     return _OK
@@ -70,7 +70,7 @@ def export_lines(
             yield from _table_lines(db, table, params, now_ms, text=text)
 
 
-def open_private(path: Path) -> TextIO:
+def _open_private(path: Path) -> TextIO:
     """Open a file for writing that nobody but its owner may read: it holds conversations."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     # An older file keeps its mode when it is opened again.

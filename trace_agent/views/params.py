@@ -10,14 +10,19 @@ from trace_agent.core.errors import EventError, PeerError, Reason
 from trace_agent.core.values import as_time_ms, valid_text
 
 __all__ = [
+    "COST_PARAMETERS",
     "ERRORS",
     "EVENTS",
+    "GROUPINGS",
     "LIMIT_DEFAULT",
     "LIMIT_MOST",
     "LLM",
     "METRICS",
+    "CostQuery",
     "Query",
     "Table",
+    "read_call_params",
+    "read_cost_query",
     "read_query",
 ]
 
@@ -69,6 +74,10 @@ EVENTS: Final = Table("events", _CONTEXT | {"name": "name"})
 ERRORS: Final = Table("errors", _CONTEXT | {"kind": "kind"})
 METRICS: Final = Table("metrics", {"name": "name", "kind": "kind"})
 
+# What costs are grouped by; a day and an hour are those of UTC.
+GROUPINGS: Final = ("model", "agent", "session", "run", "provider", "day", "hour")
+COST_PARAMETERS: Final = ("by", "limit", "since", "until", *LLM.filters)
+
 
 @frozen
 class Query:
@@ -90,6 +99,19 @@ class Query:
     until_ms: float | None = None
     equals: tuple[tuple[str, str], ...] = ()
     text: bool | None = None
+
+
+@frozen
+class CostQuery:
+    """Which calls are summed up, and how.
+
+    Attributes:
+        by: names of `GROUPINGS`, at least one, none twice.
+        calls: which calls count; its limit is for the groups.
+    """
+
+    by: tuple[str, ...]
+    calls: Query
 
 
 def read_query(table: Table, params: Mapping[str, str], now_ms: float) -> Query:
@@ -118,6 +140,25 @@ def read_query(table: Table, params: Mapping[str, str], now_ms: float) -> Query:
     )
 
 
+def read_cost_query(params: Mapping[str, str], now_ms: float) -> CostQuery:
+    """Check the parameters of costs; without `by`, they are summed up by model.
+
+    Args:
+        params: name -> value as text.
+        now_ms: what ages such as `15m` count from.
+
+    Raises:
+        PeerError: `BAD_REQUEST`, naming the parameter.
+    """
+    _demand_known(params, COST_PARAMETERS)
+    rest = {name: value for name, value in params.items() if name != "by"}
+    return CostQuery(
+        _groupings(params.get("by", "model")),
+        # There is no second page of groups, so the first one is as large as can be.
+        read_query(LLM, {"limit": str(LIMIT_MOST)} | rest, now_ms),
+    )
+
+
 def read_call_params(params: Mapping[str, str]) -> bool:
     """Return whether the texts of a single call are wanted; they are, unless `text=0` says no.
 
@@ -132,6 +173,13 @@ def _demand_known(params: Mapping[str, str], known: Collection[str]) -> None:
     for name in params:
         if name not in known and name not in _NO_EFFECT:
             raise _bad(f"{name[:_NAME_CHARS]!a} is no parameter here; there are {', '.join(known)}")
+
+
+def _groupings(value: str) -> tuple[str, ...]:
+    names = [name.strip() for name in value.split(",")]
+    if any(name not in GROUPINGS for name in names):
+        raise _bad(f"by must be a comma list of {', '.join(GROUPINGS)}")
+    return tuple(dict.fromkeys(names))
 
 
 def _switch(name: str, value: str) -> bool:

@@ -16,7 +16,16 @@ from trace_agent.store.texts import read_text
 from trace_agent.views.params import LLM, Query, Table
 from trace_agent.views.rows import JsonMap, wire_of
 
-__all__ = ["Page", "call_by_id", "ids_present", "list_rows", "newest_change", "newest_row", "rows_after"]
+__all__ = [
+    "Page",
+    "call_by_id",
+    "conditions",
+    "ids_present",
+    "list_rows",
+    "newest_change",
+    "newest_row",
+    "rows_after",
+]
 
 # A page with texts ends early at this size: 1,000 calls may carry half a gigabyte of words.
 _PAGE_TEXT_CHARS: Final = 8 * 1024 * 1024
@@ -46,7 +55,7 @@ def list_rows(connection: sqlite3.Connection, query: Query) -> Page:
         connection: within a `snapshot`, since texts are read one by one.
         query: what is wanted; with `text`, the page may be shorter than its limit.
     """
-    where, values = _conditions(query)
+    where, values = conditions(query)
     if query.before_row is not None:
         where.append("row < ?")
         values.append(query.before_row)
@@ -78,7 +87,7 @@ def rows_after(
         after_row: the last row that is known; 0 for none.
         until_row: the last one wanted, so that reading a growing table comes to an end.
     """
-    where, values = _conditions(query)
+    where, values = conditions(query)
     where.append("row > ?")
     values.append(after_row)
     if until_row is not None:
@@ -127,7 +136,8 @@ def ids_present(connection: sqlite3.Connection, table: Table, ids: Iterable[str]
     return {row["id"] for row in connection.execute(statement, (wanted,))}
 
 
-def _conditions(query: Query) -> tuple[list[str], list[object]]:
+def conditions(query: Query) -> tuple[list[str], list[object]]:
+    """Return what rows must fulfil, as SQL to be joined by AND, and the values of its marks."""
     where: list[str] = []
     values: list[object] = []
     for condition, value in (("ts_ms >= ?", query.since_ms), ("ts_ms < ?", query.until_ms)):

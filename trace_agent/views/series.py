@@ -14,7 +14,7 @@ one there, and no name may get two types: a scrape with either is refused whole.
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Final
 
 from attrs import evolve, frozen
@@ -66,14 +66,16 @@ _Labels = tuple[tuple[str, str], ...]
 
 def series_families(series: Iterable[Series]) -> list[Family]:
     """Build families, in an order that does not depend on the order of `series`."""
-    groups: dict[tuple[str, MetricKind], list[Series]] = {}
-    for one in _with_decreases(series):
-        groups.setdefault((_wanted_name(one), one.kind), []).append(one)
+    # What was lost is never put together with a metric that a user calls `.._decrease`.
+    groups: dict[tuple[str, MetricKind, bool], list[Series]] = {}
+    for one in series:
+        groups.setdefault((_wanted_name(one), one.kind, False), []).append(one)
+        if one.kind is MetricKind.COUNTER and one.total_decrease > 0:
+            lost = evolve(one, name=f"{one.name}.decrease", total_sum=one.total_decrease)
+            groups.setdefault((_wanted_name(lost), one.kind, True), []).append(lost)
     taken: set[str] = set()
     families = []
-    for (wanted, kind), members in sorted(
-        groups.items(), key=lambda group: (group[0][0], _ORDER[group[0][1]])
-    ):
+    for (wanted, kind, _), members in sorted(groups.items(), key=_place):
         shape = _SHAPES[kind]
         family = Family(_free_name(wanted, shape, taken), shape.type, f"StatsD {kind}, as sent by clients.")
         for labels, one in _labelled(members):
@@ -82,11 +84,10 @@ def series_families(series: Iterable[Series]) -> list[Family]:
     return families
 
 
-def _with_decreases(series: Iterable[Series]) -> Iterator[Series]:
-    for one in series:
-        yield one
-        if one.total_decrease > 0:
-            yield evolve(one, name=f"{one.name}.decrease", total_sum=one.total_decrease, total_decrease=0.0)
+def _place(group: tuple[tuple[str, MetricKind, bool], list[Series]]) -> tuple[str, int, bool]:
+    """Return what families are sorted by: who comes first gets the name it wants."""
+    (wanted, kind, lost), _ = group
+    return wanted, _ORDER[kind], lost
 
 
 def _wanted_name(series: Series) -> str:

@@ -38,7 +38,7 @@ class TablePrinter:
         from rich.table import Table  # noqa: PLC0415 - loaded by read commands that print, not by those before
         from rich.text import Text  # noqa: PLC0415
 
-        rows = [[safe(column.cell(item, now_ms))[:_CELL_CHARS] for column in self._columns] for item in items]
+        rows = [[_cell(column.cell(item, now_ms)) for column in self._columns] for item in items]
         table = Table(
             box=None,
             pad_edge=False,
@@ -46,7 +46,8 @@ class TablePrinter:
             show_header=not self._headed,
             header_style="bold",
         )
-        for column, width in zip(self._columns, self._widths(rows), strict=True):
+        widths = self._widths(rows)
+        for column, width in zip(self._columns, widths, strict=True):
             table.add_column(
                 column.title, justify=column.justify, width=width, no_wrap=True, overflow="ellipsis"
             )
@@ -59,17 +60,21 @@ class TablePrinter:
                 )
             )
         self._headed = True
-        print_lines(self._console, self._stream, table)
+        print_lines(self._console, self._stream, table, sum(widths) + _GAP * len(widths))
 
     def _widths(self, rows: Sequence[Sequence[str]]) -> list[int]:
         from rich.cells import cell_len  # noqa: PLC0415
 
-        if self._fixed:
-            return [column.width for column in self._columns]
         widths = [
             max(len(column.title), *(cell_len(row[place]) for row in rows), 0)
             for place, column in enumerate(self._columns)
         ]
+        if self._fixed:
+            person = is_person(self._stream)
+            return [
+                column.width if column.may_be_cut and person else max(column.width, width)
+                for column, width in zip(self._columns, widths, strict=True)
+            ]
         spare = self._console.width - sum(widths) - _GAP * (len(widths) - 1)
         while spare < 0:
             cuttable = [
@@ -85,11 +90,18 @@ class TablePrinter:
         return widths
 
 
-def print_lines(console: "Console", stream: TextIO, renderable: "RenderableType") -> None:
-    """Print something of rich's; without the spaces at line ends where nobody looks at colours."""
+def print_lines(console: "Console", stream: TextIO, renderable: "RenderableType", width: int) -> None:
+    """Print something of rich's that is so wide; without spaces at line ends where nobody sees colours."""
+    # `rich` would cut numbers to make it fit; a terminal that is too narrow wraps lines itself.
+    console.width = max(console.width, width)
     if is_person(stream):
         console.print(renderable)
         return
     with console.capture() as capture:
         console.print(renderable)
     stream.writelines(f"{line.rstrip()}\n" for line in capture.get().splitlines())
+
+
+def _cell(words: str) -> str:
+    shown = safe(words)
+    return shown if len(shown) <= _CELL_CHARS else f"{shown[: _CELL_CHARS - 1]}…"
