@@ -167,6 +167,18 @@ async def test_implied_type_and_reply(rig: Rig) -> None:
     assert [type(event) for event in rig.sink.events] == [Failure, Failure, Event]
 
 
+async def test_many_wrong_events(rig: Rig) -> None:
+    """Of wrong events a thousand are told, all are counted, and the first one names the packet's fate."""
+    reply = Reply()
+    rig.counts.packets[Carrier.HTTP].received += 1
+    await rig.reader.read(chunk_of([b"[7" + b",{}" * 1999 + b"]"], Carrier.HTTP, Form.JSON, "event", reply))
+
+    assert [index for index, _ in reply.rejected] == list(range(1000))
+    assert reply.read == 2000
+    assert rig.counts.events.refused == {Reason.NOT_AN_EVENT: 1, Reason.MISSING_FIELD: 1999}
+    assert rig.fate(Carrier.HTTP)[2] == {Reason.NOT_AN_EVENT: 1}
+
+
 async def test_unreadable_reply(rig: Rig) -> None:
     """The one who waits hears why nothing could be read."""
     reply = Reply()

@@ -163,13 +163,15 @@ class HttpConnection:
         return True
 
     async def _head(self, idle_s: float) -> h11.Request | None:
+        begun = False
         with trio.move_on_after(idle_s) as waiting:
             while True:
                 event = self._h11.next_event()
                 if event is h11.NEED_DATA:
                     data = await self._stream.receive_some(_READ_BYTES)
-                    # A head that has begun has this long, however patient we were before.
-                    waiting.deadline = min(waiting.deadline, trio.current_time() + HEAD_TIMEOUT_S)
+                    if not begun:  # from here on it has this long, however patient we were before
+                        begun = True
+                        waiting.deadline = trio.current_time() + HEAD_TIMEOUT_S
                     self._h11.receive_data(bytes(data))
                 elif isinstance(event, h11.Request):
                     return event

@@ -91,7 +91,8 @@ class Posts:
         if reply.abandoned:
             if not reply.accepted:
                 return error_response(503, "ring_full", "no room at present; send it again", _RETRY_AFTER)
-            reply.reject(_NO_ROOM)
+            # Always told, however many were refused before: it says where to go on.
+            reply.rejected.append((reply.read, str(_NO_ROOM)))
         rejected: list[Json] = [{"index": index, "reason": reason} for index, reason in reply.rejected]
         result: Json = {"accepted": reply.accepted, "rejected": rejected}
         if reply.rejected and not reply.accepted:

@@ -4,6 +4,9 @@ A file that is ours and damaged is set aside and a new one begun, because nobody
 it. A file that is not ours is never touched. Telling them apart needs more than the header, which may
 be what was damaged: beside the database lies a lock file that names the inode of the last file we
 opened well, and which a running trace-agent holds locked.
+
+Nor is the header always the newest truth: after a kill it may still be in the write-ahead log. So it is
+SQLite that is asked, in a way that changes nothing.
 """
 
 import fcntl
@@ -11,13 +14,14 @@ import json
 import logging
 import os
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Final
 
-from attrs import define
+from attrs import define, field
 
 from trace_agent.core.errors import NotOursError, StoreError
-from trace_agent.store.schema import APPLICATION_ID, migrate
+from trace_agent.store.schema import APPLICATION_ID, demand_known, migrate
 
 __all__ = ["Database", "is_damage", "open_database", "quick_check"]
 
@@ -49,6 +53,8 @@ class Database:
     connection: sqlite3.Connection
     _lock_fd: int
     set_aside: Path | None = None
+    # The damaged file is out of the way, and the new one not there yet.
+    _is_moved: bool = field(init=False, default=False)
 
     def close(self) -> None:
         """Close the connection, which checkpoints the WAL, and let go of the lock."""
@@ -56,7 +62,7 @@ class Database:
         os.close(self._lock_fd)
 
     def begin_anew(self, now_ms: int) -> Path:
-        """Set the damaged file aside and open an empty one in its place.
+        """Set the damaged file aside and open an empty one in its place; may be tried again if it fails.
 
         Returns:
             Where the damaged file is now.
@@ -65,9 +71,16 @@ class Database:
             StoreError: the new one cannot be made either.
         """
         self.connection.close()
-        self.set_aside = _set_aside(self.path, now_ms)
-        self.connection = _connect(self.path)
-        _mark(self._lock_fd, self.path)
+        try:
+            if not self._is_moved:
+                self.set_aside = _set_aside(self.path, now_ms)
+                self._is_moved = True
+            self.connection = _connect(self.path)
+            _mark(self._lock_fd, self.path.stat().st_ino)
+        except (OSError, sqlite3.Error) as error:
+            raise StoreError(f"{self.path}: {_reason(error)}") from error
+        self._is_moved = False
+        assert self.set_aside is not None
         return self.set_aside
 
 
@@ -84,23 +97,17 @@ def open_database(path: Path, now_ms: int) -> Database:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock_fd = _lock(path)
     except OSError as error:
-        raise StoreError(f"{path}: {error.strerror}; choose another place (setting `db`)") from error
+        raise StoreError(f"{path}: {_reason(error)}; choose another place (setting `db`)") from error
     try:
-        set_aside = None
-        if not _looks_whole(path, lock_fd):
-            set_aside = _set_aside(path, now_ms)
-        try:
-            connection = _connect(path)
-        except sqlite3.DatabaseError as error:
-            if not is_damage(error):
-                raise
-            set_aside = _set_aside(path, now_ms)
-            connection = _connect(path)
-        _mark(lock_fd, path)
+        connection, set_aside = _open(path, lock_fd, now_ms)
+        _mark(lock_fd, path.stat().st_ino)
     except BaseException as error:
+        # Nothing of ours stays beside what is not ours.
+        if isinstance(error, NotOursError) and _read_mark(lock_fd).get("inode") is None:
+            _lock_path(path).unlink(missing_ok=True)
         os.close(lock_fd)
         if isinstance(error, sqlite3.Error | OSError):
-            raise StoreError(f"{path}: {error}; choose another place (setting `db`)") from error
+            raise StoreError(f"{path}: {_reason(error)}; choose another place (setting `db`)") from error
         raise
     return Database(path, connection, lock_fd, set_aside)
 
@@ -118,30 +125,33 @@ def quick_check(path: Path) -> str | None:
         What is wrong, or None.
     """
     try:
-        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
-    except sqlite3.Error as error:
-        return str(error)
-    try:
-        (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+        with closing(sqlite3.connect(_uri(path), uri=True)) as connection:
+            (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
     except sqlite3.DatabaseError as error:
         return str(error) if is_damage(error) else None
-    finally:
-        connection.close()
-    return None if verdict == "ok" else str(verdict)
+    return None if verdict == "ok" else " ".join(str(verdict).split())
+
+
+def _reason(error: sqlite3.Error | OSError) -> str:
+    # Without the number and the path that `str` gives an OSError.
+    return (isinstance(error, OSError) and error.strerror) or str(error)
 
 
 def _lock(path: Path) -> int:
     """Open and lock the file beside the database that says who serves it."""
     fd = os.open(_lock_path(path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    mark = _read_mark(fd)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        holder = _read_mark(fd).get("pid")
+    except OSError as error:
         os.close(fd)
+        if not isinstance(error, BlockingIOError):
+            raise
         raise StoreError(
-            f"{path} is served by another trace-agent (pid {holder}): "
+            f"{path} is served by another trace-agent (pid {mark.get('pid')}): "
             "stop it, or choose another file (setting `db`)"
         ) from None
+    _mark(fd, mark.get("inode"))
     return fd
 
 
@@ -149,7 +159,7 @@ def _lock_path(path: Path) -> Path:
     return path.with_name(f"{path.name}.lock")
 
 
-def _read_mark(lock_fd: int) -> dict[str, object]:
+def _read_mark(lock_fd: int) -> dict[str, int | None]:
     try:
         mark = json.loads(os.pread(lock_fd, 4096, 0) or b"{}")
     except ValueError:  # cut short by a kill
@@ -157,48 +167,77 @@ def _read_mark(lock_fd: int) -> dict[str, object]:
     return mark if isinstance(mark, dict) else {}
 
 
-def _mark(lock_fd: int, path: Path) -> None:
-    mark = json.dumps({"pid": os.getpid(), "inode": path.stat().st_ino}).encode()
+def _mark(lock_fd: int, inode: int | None) -> None:
+    mark = json.dumps({"pid": os.getpid(), "inode": inode}).encode()
     os.pwrite(lock_fd, mark, 0)
     os.ftruncate(lock_fd, len(mark))
 
 
-def _looks_whole(path: Path, lock_fd: int) -> bool:
-    """Judge a file by its first bytes: True for new or ours, False for ours and damaged.
+def _open(path: Path, lock_fd: int, now_ms: int) -> tuple[sqlite3.Connection, Path | None]:
+    """Open a file that may be damaged; return also where it went if it was."""
+    set_aside = None
+    if not _looks_whole(path, _read_mark(lock_fd).get("inode")):
+        set_aside = _set_aside(path, now_ms)
+    try:
+        return _connect(path), set_aside
+    except sqlite3.DatabaseError as error:
+        if not is_damage(error):
+            raise
+    set_aside = _set_aside(path, now_ms)
+    return _connect(path), set_aside
+
+
+def _looks_whole(path: Path, known_inode: int | None) -> bool:
+    """Judge a file without changing it: True for new or ours, False for ours and damaged.
 
     Raises:
-        NotOursError: neither.
+        NotOursError: neither, or a newer trace-agent's.
+        sqlite3.Error: it cannot be looked at, which says nothing about whose it is.
     """
-    try:
-        with path.open("rb") as file:
-            header = file.read(_HEADER_BYTES)
-            inode = os.fstat(file.fileno()).st_ino
-    except FileNotFoundError:
+    if not path.exists():
         return True
+    if not path.is_file():
+        raise NotOursError(f"{path} is no regular file; choose another one (setting `db`)")
+    with path.open("rb") as file:
+        header = file.read(_HEADER_BYTES)
+        inode = os.fstat(file.fileno()).st_ino
     if not header:
-        return True
-    # SQLite file format, section 1.3: the magic string, and the application id at offset 68.
-    if header.startswith(_MAGIC) and len(header) == _HEADER_BYTES:
-        owner = int.from_bytes(header[68:72], "big")
-        # Zero and empty is what a kill between creating and migrating leaves.
-        if owner == APPLICATION_ID or (owner == 0 and _has_no_tables(path)):
-            return True
-        if owner != 0:
-            raise NotOursError(f"{path} is a database of another program; choose another file (setting `db`)")
-    if _read_mark(lock_fd).get("inode") == inode:
-        return False
-    raise NotOursError(f"{path} is no database of trace-agent; choose another file (setting `db`)")
+        return inode != known_inode  # what we opened well is not empty
+    is_database = header.startswith(_MAGIC)
+    seen = _identity(path) if is_database else None
+    if seen is None:
+        # SQLite file format, section 1.3: the application id is at offset 68.
+        has_our_id = is_database and header[68:72] == APPLICATION_ID.to_bytes(4, "big")
+        if has_our_id or inode == known_inode:
+            return False
+        raise NotOursError(f"{path} is no database of trace-agent; choose another file (setting `db`)")
+    application_id, version, tables = seen
+    # Zero and empty is what a kill between creating and migrating leaves.
+    if application_id != APPLICATION_ID and (application_id != 0 or tables > 0):
+        raise NotOursError(f"{path} is a database of another program; choose another file (setting `db`)")
+    demand_known(version)
+    return True
 
 
-def _has_no_tables(path: Path) -> bool:
-    connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+def _identity(path: Path) -> tuple[int, int, int] | None:
+    """Read application id, version and number of tables; None if the file is too damaged for that."""
+    # Looking in WAL mode makes files beside a stranger's. `immutable` makes none, but does not see a log.
+    immutable = "" if path.with_name(f"{path.name}-wal").exists() else "&immutable=1"
     try:
-        (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-    except sqlite3.DatabaseError:
-        return False
-    finally:
-        connection.close()
-    return bool(tables == 0)
+        with closing(sqlite3.connect(_uri(path) + immutable, uri=True)) as connection:
+            row = connection.execute(
+                "SELECT application_id, user_version, (SELECT count(*) FROM sqlite_schema)"
+                " FROM pragma_application_id, pragma_user_version"
+            ).fetchone()
+    except sqlite3.DatabaseError as error:
+        if is_damage(error):
+            return None
+        raise
+    return int(row[0]), int(row[1]), int(row[2])
+
+
+def _uri(path: Path) -> str:
+    return f"{path.absolute().as_uri()}?mode=ro"
 
 
 def _set_aside(path: Path, now_ms: int) -> Path:

@@ -15,7 +15,7 @@ from typing import Final
 
 from trace_agent.core.errors import NotOursError
 
-__all__ = ["APPLICATION_ID", "EVENT_TABLES", "VERSION", "migrate"]
+__all__ = ["APPLICATION_ID", "EVENT_TABLES", "VERSION", "demand_known", "migrate"]
 
 # "trAg": `PRAGMA application_id` tells our files from everybody else's (SQLite file format, 1.3.17).
 APPLICATION_ID: Final = 0x74724167
@@ -161,6 +161,19 @@ _MIGRATIONS: Final[tuple[Callable[[sqlite3.Connection], None], ...]] = (
 VERSION: Final = len(_MIGRATIONS)
 
 
+def demand_known(version: int) -> None:
+    """Refuse a database of a version that is not known here.
+
+    Raises:
+        NotOursError: a newer trace-agent made the file.
+    """
+    if version > VERSION:
+        raise NotOursError(
+            f"the database has version {version}, this trace-agent knows {VERSION}: "
+            "use a newer trace-agent, or another file (setting `db`)"
+        )
+
+
 def migrate(connection: sqlite3.Connection) -> int:
     """Bring an opened database of ours to `VERSION`.
 
@@ -173,21 +186,19 @@ def migrate(connection: sqlite3.Connection) -> int:
         NotOursError: a newer trace-agent made the file.
     """
     (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if version > VERSION:
-        raise NotOursError(
-            f"the database has version {version}, this trace-agent knows {VERSION}: "
-            "use a newer trace-agent, or another file (setting `db`)"
-        )
+    demand_known(version)
     for step in range(version, VERSION):
         connection.execute("BEGIN IMMEDIATE")
         try:
             _MIGRATIONS[step](connection)
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             connection.execute(f"PRAGMA user_version = {step + 1}")
+            connection.execute("COMMIT")
         except BaseException:
-            connection.execute("ROLLBACK")
+            # SQLite has rolled back by itself after some errors (full disk, I/O).
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
             raise
-        connection.execute("COMMIT")
     return VERSION - int(version)
 
 

@@ -10,13 +10,13 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from attrs import asdict, define
+from attrs import asdict, define, evolve
 
 from trace_agent.core.events import Event, Failure, Llm
 from trace_agent.core.rollup import Window
 from trace_agent.store.texts import TextStore
 
-__all__ = ["Outcome", "Tables"]
+__all__ = ["Outcome", "Stored", "Tables"]
 
 Row = tuple[object, ...]
 Stored = Llm | Event | Failure
@@ -40,12 +40,14 @@ _METRICS: Final = (
     "count", "sum", "min", "max", "last", "p50", "p95", "p99", "members", "sketch",
 )  # fmt: skip
 
+# The types of CONTRACT section 2 by record, for dead letters.
+_TYPES: Final = {Llm: "llm", Event: "event", Failure: "error", Window: "metric"}
 _PAYLOAD_CHARS: Final = 64 * 1024
-# What is wrong with a row, as against the file: constraints, types, numbers beyond 64 bits, broken Unicode.
+# What may be wrong with a row, as against the file: constraints, types, numbers beyond 64 bits, broken
+# Unicode.
 _ROW_ERRORS: Final = (
     sqlite3.IntegrityError,
     sqlite3.DataError,
-    sqlite3.InterfaceError,
     sqlite3.ProgrammingError,
     OverflowError,
     UnicodeError,
@@ -105,10 +107,10 @@ class Tables:
             outcome = self._write(events, windows, now_ms)
             connection.execute("COMMIT")
         except BaseException:
+            self._texts.forget()
             # SQLite has rolled back by itself after some errors (full disk, I/O).
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
-            self._texts.forget()
             raise
         return outcome
 
@@ -131,37 +133,37 @@ class Tables:
             seq += len(fresh)
             outcome.dead += dead
             outcome.stored += len(fresh) - dead
-        changes = self._count("metrics") if windows else 0
+        newest = self._newest("metrics")
         outcome.dead_windows = self._insert(_UPSERT_METRIC, windows, _metric_row, seq, now_ms)
         seq += len(windows)
-        made = outcome.stored + (self._count("metrics") - changes if windows else 0)
+        # The newest row number grows by one for each window that is new.
+        made = outcome.stored + self._newest("metrics") - newest
         self._connection.execute("UPDATE meta SET value = ? WHERE key = 'change_seq'", (seq,))
         self._connection.execute("UPDATE meta SET value = value + ? WHERE key = 'rows_stored'", (made,))
         return outcome
 
-    def _count(self, table: str) -> int:
-        # The newest row number grows by one for each window that is new.
+    def _newest(self, table: str) -> int:
         (newest,) = self._connection.execute(f"SELECT max(row) FROM {table}").fetchone()  # noqa: S608
         return int(newest or 0)
 
     def _fresh(self, table: str, events: list[Stored]) -> list[Stored]:
         """Leave out events whose id is stored already or comes twice in the batch."""
-        given = [event.id for event in events if not event.own_id]
-        if not given:
-            return events
-        known: set[str] = {
-            id_
-            for (id_,) in self._connection.execute(
-                f"SELECT id FROM {table} WHERE id IN (SELECT value FROM json_each(?))",  # noqa: S608
-                (json.dumps(given),),
-            )
-        }
+        seen: set[str] = set()
         fresh = []
         for event in events:
-            if event.id not in known:
-                known.add(event.id)
-                fresh.append(event)
+            if not event.own_id:
+                if event.id in seen or self._is_stored(table, event.id):
+                    continue
+                seen.add(event.id)
+            fresh.append(event)
         return fresh
+
+    def _is_stored(self, table: str, id_: str) -> bool:
+        try:
+            row = self._connection.execute(f"SELECT 1 FROM {table} WHERE id = ?", (id_,)).fetchone()  # noqa: S608
+        except UnicodeError:  # such an id cannot be stored either, and will become a dead letter
+            return False
+        return row is not None
 
     def _insert(
         self,
@@ -178,7 +180,8 @@ class Tables:
             rows = [row_of(record, seq + number) for number, record in enumerate(records, 1)]
             self._texts.flush()
             connection.executemany(statement, rows)
-        except _ROW_ERRORS:
+        except _ROW_ERRORS as error:
+            _demand_row_fault(error)
             connection.execute("ROLLBACK TO batch")
             self._texts.forget()
             return self._insert_each(statement, records, row_of, seq, now_ms)
@@ -203,6 +206,7 @@ class Tables:
                 self._texts.flush()
                 self._connection.execute(statement, row)
             except _ROW_ERRORS as error:
+                _demand_row_fault(error)
                 self._connection.execute("ROLLBACK TO one")
                 self._texts.forget()
                 self._bury(record, str(error), now_ms)
@@ -214,11 +218,14 @@ class Tables:
 
     def _bury(self, record: Stored | Window, reason: str, now_ms: int) -> None:
         # ASCII with escapes, since broken Unicode may be why the record is here.
-        payload = json.dumps(asdict(record), default=repr)[:_PAYLOAD_CHARS]
+        payload = json.dumps(asdict(record), default=repr)
+        # The numbers matter more than the words.
+        if len(payload) > _PAYLOAD_CHARS and isinstance(record, Llm):
+            payload = json.dumps(asdict(evolve(record, input=None, output=None)), default=repr)
         self._connection.execute(
             "INSERT INTO dead_letters (received_ms, origin, type, id, reason, payload)"
             " VALUES (?, 'store', ?, ?, ?, ?)",
-            (now_ms, type(record).__name__.lower(), ascii(record.id)[1:-1], reason, payload),
+            (now_ms, _TYPES[type(record)], ascii(record.id)[1:-1], reason, payload[:_PAYLOAD_CHARS]),
         )
 
     def _llm_row(self, call: Llm, seq: int) -> Row:
@@ -236,6 +243,12 @@ class Tables:
             call.status, call.error_kind, call.error_code, call.error_message,
             call.finish_reason, call.request_id, call.seen_by,
         )  # fmt: skip
+
+
+def _demand_row_fault(error: Exception) -> None:
+    """Raise what is not the row's fault but a bug of ours: a statement with the wrong number of values."""
+    if isinstance(error, sqlite3.ProgrammingError) and "Error binding parameter" not in str(error):
+        raise error
 
 
 def _common_row(event: Stored, seq: int) -> Row:

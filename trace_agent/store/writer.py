@@ -1,33 +1,30 @@
 """Carry what waits into SQLite: the ring of events and the metric windows in, committed rows out.
 
 One task on the loop decides when, one thread at a time does the work, one transaction holds at most
-`ROWS` rows. Trouble with the disk is waited out with the batch in hand and shown by `trouble`; while it
+`ROWS` rows. Trouble with the disk is waited out with the batch in hand and shown by `stuck`; while it
 lasts, waiting calls give up their words before any event is dropped (DESIGN 4). A bug of ours is not
 waited out: it ends the program.
 """
 
-import logging
 import math
-import sqlite3
-from collections.abc import Callable, Sequence
-from typing import Final
+from collections.abc import Callable
+from typing import Final, TypeVar, TypeVarTuple
 
 import trio
-from attrs import define, evolve
 
 from trace_agent.core.counts import EventCounts
 from trace_agent.core.errors import Reason
-from trace_agent.core.events import Event, Failure, Llm
 from trace_agent.core.ring import Ring
 from trace_agent.core.rollup import Rollup, Window
-from trace_agent.store.database import Database, is_damage, quick_check
-from trace_agent.store.tables import Outcome, Tables
+from trace_agent.store.committer import Committer, WriterState
+from trace_agent.store.database import Database, quick_check
+from trace_agent.store.shedding import shed
+from trace_agent.store.tables import Stored
 
 __all__ = ["Stored", "Writer", "WriterState"]
 
-log = logging.getLogger(__name__)
-
-Stored = Llm | Event | Failure
+Arguments = TypeVarTuple("Arguments")
+Result = TypeVar("Result")
 
 # 200 to 1,000 rows a transaction is where SQLite is fast and a commit still short (7 to 40 ms).
 ROWS: Final = 1000
@@ -38,28 +35,6 @@ _RETRY_MOST_S: Final = 5.0
 # A commit that takes longer than this is a disk that hangs.
 _STUCK_S: Final = 10.0
 _STUCK_POLL_S: Final = 0.25
-_SHED_MARK: Final = '{"trace_agent.text_shed":true}'
-
-
-@define
-class WriterState:
-    """How the writer fares, for health and statistics.
-
-    Attributes:
-        last_commit_ms: Unix milliseconds.
-        in_flight: events handed to SQLite, not committed yet.
-        error: what SQLite says at present, or None.
-        commits: transactions so far.
-        dead_windows: metric windows that SQLite refused.
-        damaged: damaged databases set aside so far.
-    """
-
-    last_commit_ms: int | None = None
-    in_flight: int = 0
-    error: str | None = None
-    commits: int = 0
-    dead_windows: int = 0
-    damaged: int = 0
 
 
 class Writer:
@@ -78,13 +53,12 @@ class Writer:
     ) -> None:
         self.state = WriterState()
         self._database = database
-        self._tables = Tables(database.connection)
+        self._committer = Committer(database, self.state, now_ms, new_id)
         self._ring = ring
         self._rollup = rollup
         self._counts = counts
         self._interval_s = flush_interval_s
         self._now_ms = now_ms
-        self._new_id = new_id
         self._thread = trio.CapacityLimiter(1)
         self._kick = trio.Event()
         self._room = trio.Event()
@@ -96,6 +70,8 @@ class Writer:
         self._events_limit_bytes = ring.budget.limit_bytes // 2
         self._kick_bytes = ring.budget.limit_bytes // 4
         self._in_flight_bytes = 0
+        # Whether a waiting call may still have words to shed.
+        self._has_words = False
 
     @property
     def waiting(self) -> int:
@@ -120,15 +96,22 @@ class Writer:
         """Take an accepted event; never blocks.
 
         Callers that can wait ask `has_room` and `wait_for_room` before. Where there is none, the
-        oldest events are dropped and counted.
+        oldest events are dropped and counted; a writer that is stuck sheds words first.
 
         Args:
             event: to be stored at the next flush.
             packet_bytes: its share of the packet it came in.
         """
         self._counts.accepted += 1
-        if not self.has_room:
-            event, packet_bytes = self._make_room(event, packet_bytes)
+        if self._ring.used_bytes >= self._kick_bytes and self.stuck is not None:
+            self._shed_waiting()
+            event, chars = self._shed(event)
+            packet_bytes = max(0, packet_bytes - chars)
+        else:
+            self._has_words = True
+        while len(self._ring) and not self.has_room:
+            self._ring.pop()
+            self._counts.dropped[Reason.RING_FULL] += 1
         self._ring.push(event, packet_bytes + EVENT_BYTES)
         if self._ring.used_bytes >= self._kick_bytes:
             self._kick.set()
@@ -158,11 +141,16 @@ class Writer:
             self._kick = trio.Event()
             await self._round()
 
+    def shed_words(self, event: Stored) -> Stored:
+        """Return a call without its words, marked and counted; any other event as it is."""
+        return self._shed(event)[0]
+
     async def check_file(self) -> None:
         """Look through the whole file once, beside everything else, and replace it when it is damaged."""
+        damaged = self.state.damaged
         trouble = await trio.to_thread.run_sync(quick_check, self._database.path, abandon_on_cancel=True)
-        if trouble is not None:
-            await trio.to_thread.run_sync(self._begin_anew, trouble, limiter=self._thread)
+        if trouble is not None and damaged == self.state.damaged:  # else it is replaced already
+            await self._in_thread(self._committer.replace, trouble)
 
     def close(self) -> None:
         """Close the database, and drop by name what could not be stored."""
@@ -179,10 +167,11 @@ class Writer:
         while left > 0 or windows:
             events, size_bytes = self._ring.take(min(left, ROWS))
             left = min(left - len(events), len(self._ring))
-            await self._commit(events, windows, size_bytes)
-            windows = []
+            room = ROWS - len(events)
+            await self._commit(events, windows[:room], size_bytes)
+            windows = windows[room:]
         if wrote:
-            await self._in_thread(self._checkpoint)
+            await self._in_thread(self._committer.checkpoint)
         self._rounds_done = self._rounds_begun
         self._round_done.set()
         self._round_done = trio.Event()
@@ -194,10 +183,11 @@ class Writer:
         self._in_flight_bytes = size_bytes
         try:
             while True:
-                outcome = await self._in_thread(self._write, events, windows)
+                outcome = await self._in_thread(self._committer.commit, events, windows)
                 if outcome is not None:
                     break
-                self._shed_waiting()
+                if self.stuck is not None:
+                    self._shed_waiting()
                 await trio.sleep(delay_s)
                 delay_s = min(delay_s * 2, _RETRY_MOST_S)
         except trio.Cancelled:
@@ -216,105 +206,24 @@ class Writer:
         self._room.set()
         self._room = trio.Event()
 
-    async def _in_thread(
-        self, work: Callable[..., Outcome | None], *arguments: Sequence[Stored] | Sequence[Window]
-    ) -> Outcome | None:
+    async def _in_thread(self, work: Callable[[*Arguments], Result], *arguments: *Arguments) -> Result:
         self._commit_began_s = trio.current_time()
         try:
             return await trio.to_thread.run_sync(work, *arguments, limiter=self._thread)
         finally:
             self._commit_began_s = math.inf
 
-    def _write(self, events: Sequence[Stored], windows: Sequence[Window]) -> Outcome | None:
-        """Write in the thread; return None when it has to be tried again."""
-        try:
-            outcome = self._tables.write(events, windows, self._now_ms())
-        except sqlite3.DatabaseError as error:
-            if is_damage(error):
-                self._begin_anew(str(error))
-            elif _is_environment(error):
-                self._trouble(str(error))
-            else:
-                raise
-            return None
-        if self.state.error is not None:
-            log.info("the store takes events again")
-            self.state.error = None
-        return outcome
-
-    def _trouble(self, error: str) -> None:
-        if self.state.error is None:
-            log.error("the store takes nothing: %s; trying again until it does", error)
-        self.state.error = error
-
-    def _checkpoint(self) -> None:
-        # PASSIVE never waits for readers; what they hold back is moved by a later one.
-        try:
-            self._database.connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
-        except sqlite3.OperationalError as error:
-            # The rows are safe in the WAL; the next commit meets the same disk and reports it.
-            log.debug("checkpoint: %s", error)
-
-    def _begin_anew(self, trouble: str) -> None:
-        """Replace the damaged database; called in the thread that owns the connection."""
-        now_ms = self._now_ms()
-        target = self._database.begin_anew(now_ms)
-        self._tables = Tables(self._database.connection)
-        self.state.damaged += 1
-        self._tables.write([damage_report(self._new_id(now_ms), now_ms, trouble, target.name)], [], now_ms)
-
-    def _make_room(self, event: Stored, packet_bytes: int) -> tuple[Stored, int]:
-        """Drop words while the writer is stuck, then the oldest events."""
-        if self.stuck is not None:
-            self._shed_waiting()
-            event, packet_bytes = self._shed(event, packet_bytes)
-        while len(self._ring) and not self.has_room:
-            self._ring.pop()
-            self._counts.dropped[Reason.RING_FULL] += 1
-        return event, packet_bytes
-
     def _shed_waiting(self) -> None:
         """Take the words of waiting calls: their tokens, cost, latency and status outlive them."""
-        if self._ring.used_bytes < self._kick_bytes:
+        if not self._has_words or self._ring.used_bytes < self._kick_bytes:
             return
+        self._has_words = False
         for index, (event, size_bytes) in enumerate(list(self._ring)):
-            shorter, _ = self._shed(event, 0)
+            shorter, chars = self._shed(event)
             if shorter is not event:
-                words = sum(len(part) for part in _words(event))
-                self._ring.replace(index, shorter, max(EVENT_BYTES, size_bytes - words))
+                self._ring.replace(index, shorter, max(EVENT_BYTES, size_bytes - chars))
 
-    def shed_words(self, event: Stored) -> Stored:
-        """Return a call without its words, marked and counted; any other event as it is."""
-        return self._shed(event, 0)[0]
-
-    def _shed(self, event: Stored, packet_bytes: int) -> tuple[Stored, int]:
-        if not isinstance(event, Llm) or (event.input is None and event.output is None):
-            return event, packet_bytes
-        self._counts.text_shed += 1
-        words = sum(len(part) for part in _words(event))
-        attributes = _SHED_MARK if event.attributes is None else f"{_SHED_MARK[:-1]},{event.attributes[1:]}"
-        shorter = evolve(event, input=None, output=None, attributes=attributes)
-        return shorter, max(0, packet_bytes - words)
-
-
-def _is_environment(error: sqlite3.DatabaseError) -> bool:
-    """Return whether the disk, a lock or the file system is to blame, rather than our SQL."""
-    return (
-        isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_ERROR
-    )
-
-
-def damage_report(id_: str, now_ms: int, trouble: str, target: str) -> Failure:
-    """Build the error that says the database was damaged, for the new one to begin with."""
-    return Failure(
-        id_, True, now_ms, now_ms, None, None, None, None, None, None,
-        kind="store.corrupt",
-        message=f"the database was damaged ({trouble}); it is kept as {target}",
-        source="trace-agent",
-    )  # fmt: skip
-
-
-def _words(event: Stored) -> tuple[str, ...]:
-    if not isinstance(event, Llm):
-        return ()
-    return (event.input.parts if event.input else ()) + (event.output.parts if event.output else ())
+    def _shed(self, event: Stored) -> tuple[Stored, int]:
+        shorter, chars = shed(event)
+        self._counts.text_shed += shorter is not event
+        return shorter, chars

@@ -17,9 +17,20 @@ import trio
 from trace_agent.core.errors import PeerError, StoreError
 from trace_agent.core.http import Request, Response, error_response, json_response
 from trace_agent.core.rollup import Series
+from trace_agent.views.costs import costs_json
 from trace_agent.views.exposition import CONTENT_TYPE
 from trace_agent.views.figures import StoreFigures, read_figures
-from trace_agent.views.params import ERRORS, EVENTS, LLM, METRICS, Query, read_call_params, read_query
+from trace_agent.views.params import (
+    ERRORS,
+    EVENTS,
+    LLM,
+    METRICS,
+    CostQuery,
+    Query,
+    read_call_params,
+    read_cost_query,
+    read_query,
+)
 from trace_agent.views.prometheus import prometheus_text
 from trace_agent.views.queries import call_by_id, list_rows, newest_change
 from trace_agent.views.readonly import snapshot
@@ -38,6 +49,7 @@ _LISTINGS: Final = {
     "/v1/metrics": METRICS,
 }
 _CALL: Final = "/v1/traces/"
+_COSTS: Final = "/v1/costs"
 _PLAIN: Final = frozenset({"/v1/stats", "/openapi.json", "/health", "/healthz", "/metrics"})
 
 # Two readers at a time: more would only wait for the same disk and interpreter lock.
@@ -50,7 +62,8 @@ _OPENAPI: Final = Path(__file__).with_name("openapi.json")
 
 def serves(path: str) -> bool:
     """Return whether `Api.answer` knows the path, as it stands in the request."""
-    return path in _LISTINGS or path in _PLAIN or (path.startswith(_CALL) and path != _CALL)
+    known = path in _LISTINGS or path in _PLAIN or path == _COSTS
+    return known or (path.startswith(_CALL) and path != _CALL)
 
 
 class Api:
@@ -107,6 +120,8 @@ class Api:
         path = request.path
         if path in _LISTINGS:
             return await self._listing(read_query(_LISTINGS[path], request.query, self._now_ms()))
+        if path == _COSTS:
+            return await self._costs(read_cost_query(request.query, self._now_ms()))
         if path in self._plain:
             return await self._plain[path]()
         if serves(path):
@@ -132,6 +147,12 @@ class Api:
             if call is None:
                 return error_response(404, "not_found", "there is no call with this id")
             return json_response(200, call)
+
+        return await self._in_thread(read)
+
+    async def _costs(self, query: CostQuery) -> Response:
+        def read() -> Response:
+            return json_response(200, self._look(lambda connection: costs_json(connection, query)))
 
         return await self._in_thread(read)
 

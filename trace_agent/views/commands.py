@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from trace_agent.core.errors import PeerError, SettingsError, TraceAgentError
+from trace_agent.views.cost_commands import add_cost_parsers
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -47,6 +48,7 @@ def add_parsers(subparsers: "_SubParsersAction[ArgumentParser]") -> None:
     _add_listing(subparsers, _events, "events", "events, newest first", (*_CONTEXT, "name"))
     _add_listing(subparsers, _errors, "errors", "errors, newest first", (*_CONTEXT, "kind"))
     _add_listing(subparsers, _metrics, "metrics", "windows of metrics, newest first", ("name", "kind"))
+    add_cost_parsers(subparsers, _add, _add_times)
     _add_export(subparsers)
     _add_emit(subparsers)
     doctor = _add(

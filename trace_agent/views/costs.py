@@ -17,9 +17,17 @@ from trace_agent.views.params import CostQuery, Query
 from trace_agent.views.queries import conditions
 from trace_agent.views.rows import JsonMap, usd
 
-__all__ = ["BUCKETS", "costs_json"]
+__all__ = ["TOKEN_BUCKETS", "costs_json"]
 
-BUCKETS: Final = ("input", "cache_read", "cache_write", "cache_write_1h", "output", "reasoning", "total")
+TOKEN_BUCKETS: Final = (
+    "input",
+    "cache_read",
+    "cache_write",
+    "cache_write_1h",
+    "output",
+    "reasoning",
+    "total",
+)
 
 # Days and hours of UTC, as their numbers since 1970: the seconds of each.
 _CLOCK_S: Final = {"day": 86_400, "hour": 3600}
@@ -35,7 +43,7 @@ _COUNTS: Final = {
     "groups": "count(*) OVER ()",
 }
 # Name -> what is added up, NULL where a call has nothing to add.
-_SUMS: Final = {f"tokens_{bucket}": f"tokens_{bucket}" for bucket in BUCKETS} | {
+_SUMS: Final = {f"tokens_{bucket}": f"tokens_{bucket}" for bucket in TOKEN_BUCKETS} | {
     "cost": "coalesce(reported_nusd, computed_nusd)",
     "reported": "reported_nusd",
     "computed": "computed_nusd",
@@ -110,7 +118,7 @@ def _moment(name: str, row: sqlite3.Row) -> str:
 
 
 def _sums(row: sqlite3.Row) -> JsonMap:
-    tokens = {bucket: _exact(row, f"tokens_{bucket}") for bucket in BUCKETS}
+    tokens = {bucket: _exact(row, f"tokens_{bucket}") for bucket in TOKEN_BUCKETS}
     cost = _exact(row, "cost")
     prompt, cached = _exact(row, "seen_prompt"), _exact(row, "seen_cached")
     return {

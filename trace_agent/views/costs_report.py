@@ -29,7 +29,7 @@ from trace_agent.views.terminal import (
     write_json,
 )
 
-__all__ = ["bar", "run_costs", "usd_places", "usd_text"]
+__all__ = ["bar", "money_places", "money_text", "run_costs"]
 
 _OK: Final = 0
 
@@ -69,13 +69,13 @@ def run_costs(args: Namespace, settings: Settings, now_ms: Clock) -> int:
     else:
         items, total = cast("list[JsonMap]", answer["items"]), cast("JsonMap", answer["total"])
         shown = _with_gaps(items, query.by)
-        places = usd_places([_usd(item, *path) for item in [*items, total] for path in _MONEY])
+        places = money_places([_usd(item, *path) for item in [*items, total] for path in _MONEY])
         TablePrinter(sys.stdout, _columns(query.by, items, places, sys.stdout)).print(shown, now_ms())
         sys.stdout.write("\n".join(["", *_footer(answer, query.by, places), ""]))
     return _OK
 
 
-def usd_places(amounts: Sequence[float | None]) -> int:
+def money_places(amounts: Sequence[float | None]) -> int:
     """Return how many decimals show all of some amounts of dollars: two digits that count of the smallest.
 
     Never fewer than four, so that a column can be checked against a bill; never more than nine, since the
@@ -85,7 +85,7 @@ def usd_places(amounts: Sequence[float | None]) -> int:
     return next((places for places in range(4, 9) if smallest >= 10.0 ** -(places - 1)), 9)
 
 
-def usd_text(usd: float | None, places: int) -> str:
+def money_text(usd: float | None, places: int) -> str:
     """Return dollars with so many decimals; `?` for an unknown amount."""
     if usd is None:
         return UNKNOWN
@@ -93,10 +93,11 @@ def usd_text(usd: float | None, places: int) -> str:
 
 
 def bar(share: float, cells: int, *, blocks: bool = True) -> str:
-    """Return a bar of 0 to `cells` characters; whatever is more than nothing shows.
+    """Return a bar; whatever is more than nothing shows.
 
     Args:
         share: 0 to 1.
+        cells: characters that stand for 1.
         blocks: in eighths of a character, for streams that can write them.
     """
     if not blocks:
@@ -150,7 +151,7 @@ def _money(title: str, places: int, *path: str, from_width: int = 0) -> Column:
     def cell(item: JsonMap, _now_ms: int) -> str:
         amount = _usd(item, *path)
         # Where nothing could be compared there is nothing unknown either.
-        return _NO_NAME if amount is None and len(path) > 1 else usd_text(amount, places)
+        return _NO_NAME if amount is None and len(path) > 1 else money_text(amount, places)
 
     return Column(title, cell, 10, from_width, "right")
 
@@ -180,7 +181,7 @@ def _with_gaps(items: list[JsonMap], by: tuple[str, ...]) -> list[JsonMap]:
     moment = moments[0]
     while moment <= moments[-1]:
         text = moment.strftime(_FORMATS[name])
-        shown.append(known.get(text) or {name: text} | _EMPTY)
+        shown.append(known.get(text) or _EMPTY | {name: text})
         moment += _STEPS[name]
     return shown
 
@@ -195,7 +196,7 @@ def _footer(answer: JsonMap, by: Sequence[str], places: int) -> list[str]:
         f"{count_text(_tokens(total, *_PROMPT))} tokens in"
         + ("" if share is None else f" ({_share(total, 0)} from a cache)"),
         f"{count_text(_tokens(total, 'output'))} out",
-        usd_text(_usd(total, "cost_usd"), places),
+        money_text(_usd(total, "cost_usd"), places),
     ]
     unpriced = cast("int", total["unpriced"])
     if unpriced and total["cost_usd"] is not None:
@@ -207,8 +208,8 @@ def _footer(answer: JsonMap, by: Sequence[str], places: int) -> list[str]:
         theirs, ours = (_usd(total, "compared", name) or 0.0 for name in ("reported_usd", "computed_usd"))
         off = f" ({(ours - theirs) / theirs:+.1%})" if theirs else ""
         lines.append(
-            f"Of {things(calls, 'call')} both costs are known: the sender's {usd_text(theirs, places)},"
-            f" ours {usd_text(ours, places)}{off}"
+            f"Of {things(calls, 'call')} both costs are known: the sender's {money_text(theirs, places)},"
+            f" ours {money_text(ours, places)}{off}"
         )
     if omitted := cast("int", answer["omitted"]):
         kept = "newest" if any(name in _STEPS for name in by) else "most expensive"
@@ -232,7 +233,7 @@ def _tokens(item: JsonMap, *buckets: str) -> int | None:
 
 def _share(item: JsonMap, _now_ms: int) -> str:
     share = cast("float | None", item["cache_hit_share"])
-    return _NO_NAME if share is None else f"{share:.0%}"
+    return _NO_NAME if share is None else f"{share:.1%}"
 
 
 def _usd(item: JsonMap, *path: str) -> float | None:

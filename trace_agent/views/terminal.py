@@ -28,6 +28,7 @@ __all__ = [
     "json_text",
     "number_text",
     "safe",
+    "speaks_utf8",
     "things",
     "tolerate",
     "write_json",
@@ -76,9 +77,13 @@ def json_text(value: Json, *, indent: int | None = None, only_ascii: bool = Fals
 
 def write_json(value: Json, stream: TextIO) -> None:
     """Write one JSON value: on one line, or indented for a person."""
-    only_ascii = (getattr(stream, "encoding", None) or "utf-8").lower().replace("-", "") != "utf8"
     indent = 2 if is_person(stream) else None
-    stream.write(json_text(value, indent=indent, only_ascii=only_ascii) + "\n")
+    stream.write(json_text(value, indent=indent, only_ascii=not speaks_utf8(stream)) + "\n")
+
+
+def speaks_utf8(stream: TextIO) -> bool:
+    """Return whether any character can be written to the stream."""
+    return (getattr(stream, "encoding", None) or "utf-8").lower().replace("-", "") == "utf8"
 
 
 def is_person(stream: TextIO) -> bool:
