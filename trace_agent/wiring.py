@@ -24,6 +24,8 @@ from trace_agent.core.fields import EventReader
 from trace_agent.core.guard import refuse
 from trace_agent.core.http import Request, Response, error_response
 from trace_agent.core.ids import IdMaker
+from trace_agent.core.price_overrides import NO_OVERRIDES
+from trace_agent.core.redact import Redactor
 from trace_agent.core.ring import Budget, Ring
 from trace_agent.core.rollup import Rollup
 from trace_agent.core.settings import Settings
@@ -38,6 +40,8 @@ from trace_agent.ingest.unix import serve_unix
 from trace_agent.machine import now_ms, port_holder
 from trace_agent.observe.own import LoopLag, read_own
 from trace_agent.store.database import open_database
+from trace_agent.store.preparation import Preparation
+from trace_agent.store.prices import Prices, load_overrides
 from trace_agent.store.writer import Stored, Writer
 from trace_agent.systemd import notify
 from trace_agent.views.api import METHODS, Api, serves
@@ -62,7 +66,8 @@ class Agent:
         settings: checked.
 
     Raises:
-        StoreError: the database cannot be opened.
+        SettingsError: `prices_file` or `socket_group` cannot be used.
+        StoreError: the database or the price table cannot be opened.
         ListenError: an address cannot be listened on.
     """
 
@@ -71,6 +76,7 @@ class Agent:
         self.counts = Counts()
         self.started_ms = now_ms()
         self.stopping = trio.Event()
+        preparation = _preparation(settings)
         self.database = open_database(Path(settings.db), self.started_ms)
         try:
             self._sockets = Sockets(settings, port_holder)
@@ -88,6 +94,7 @@ class Agent:
             flush_interval_s=settings.flush_interval_s,
             now_ms=now_ms,
             new_id=new_id,
+            preparation=preparation,
         )
         complaints = Complaints(now_ms)
         packet_reader = PacketReader(
@@ -268,6 +275,22 @@ async def _stop_on_signal(agent: Agent, signals: AsyncIterator[int]) -> None:
         log.info("%s: storing what was received", signal.Signals(number).name)
         notify("STOPPING=1", os.environ)
         agent.stopping.set()
+
+
+def _preparation(settings: Settings) -> Preparation:
+    """Read what the settings say about words and prices.
+
+    Raises:
+        SettingsError: `prices_file` cannot be used.
+        StoreError: the price table cannot be read.
+    """
+    own = NO_OVERRIDES if settings.prices_file is None else load_overrides(Path(settings.prices_file))
+    return Preparation(
+        redactor=Redactor(settings.redact_patterns) if settings.redact else None,
+        text=settings.text,
+        limit_bytes=settings.max_text_kb * 1024,
+        prices=Prices(overrides=own),
+    )
 
 
 def _farewell(agent: Agent) -> int:

@@ -1,5 +1,7 @@
 """The file is made private, judged before it is touched, and replaced when it is ours and damaged."""
 
+import errno
+import fcntl
 import logging
 import os
 import shutil
@@ -390,6 +392,42 @@ def test_locked_database(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opened = open_database(path, NOW_MS)
     opened.close()
     assert opened.set_aside is None
+
+
+def test_locked_log(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A database that another program holds with its log is not taken for damaged, nor for another's."""
+    fill(path)
+    monkeypatch.setattr(module, "_BUSY_TIMEOUT_S", 0.0)
+    with closing(sqlite3.connect(path, isolation_level=None)) as holder:
+        holder.execute("PRAGMA locking_mode = EXCLUSIVE")
+        holder.execute("DELETE FROM upstreams")
+        with pytest.raises(StoreError, match="database is locked") as caught:
+            open_database(path, NOW_MS)
+
+    assert not isinstance(caught.value, NotOursError)
+    assert not [name for name in beside(path) if "corrupt" in name]
+
+
+def test_no_locks(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file system without locks is named as the reason, not another trace-agent."""
+
+    def no_locks(_fd: int, _operation: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    with pytest.raises(StoreError, match=f"{os.strerror(errno.ENOLCK)}; choose another place"):
+        open_database(path, NOW_MS)
+
+
+def test_damage_met_late(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Damage that only the opening comes upon is treated like any other."""
+    fill(path)
+    overwrite(path, 16, b"\0" * 84)
+    monkeypatch.setattr(module, "_looks_whole", lambda _path, _inode: True)
+    opened = open_database(path, NOW_MS)
+    opened.close()
+
+    assert opened.set_aside == path.with_name(ASIDE)
 
 
 def test_quick_check_sound(database: Database) -> None:

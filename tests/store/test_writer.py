@@ -84,6 +84,12 @@ class Rig:
                 call(f"{prefix}-{number}", input=noise(number, SHARE_BYTES), tokens=Tokens(input=number))
             )
 
+    def fill(self) -> int:
+        """Add events until there is no room; return how many were accepted in all."""
+        while self.writer.has_room:
+            self.add(event())
+        return self.counts.events.accepted
+
     def stored_ids(self, table: str = "llm") -> list[object]:
         """Return what another connection sees."""
         return [*looking(self.database.path, lambda other: ids(other, table))]
@@ -256,9 +262,7 @@ async def test_has_room(rig: Rig) -> None:
 async def test_wait_for_room(rig: Rig) -> None:
     """Who waits for room gets it as soon as a batch is committed, and loses nothing."""
     async with running(rig):
-        while rig.writer.has_room:
-            rig.add(event())
-        filled = rig.counts.events.accepted
+        filled = rig.fill()
         await rig.writer.wait_for_room()
 
         assert rig.writer.has_room
@@ -279,9 +283,7 @@ async def test_in_flight_takes_room(rig: Rig) -> None:
     """Events in the hands of the thread still take room, and still wait."""
     async with running(rig):
         async with locked(rig, busy_timeout_ms=20_000):
-            while rig.writer.has_room:
-                rig.add(event())
-            filled = rig.counts.events.accepted
+            filled = rig.fill()
             await until(lambda: rig.writer.state.in_flight)
 
             assert not rig.writer.has_room
@@ -303,6 +305,17 @@ async def test_full_ring(rig: Rig) -> None:
     assert counts.dropped == {Reason.RING_FULL: 10}
     assert rig.stored_ids() == [f"call-{number}" for number in range(10, half + 10)]
     assert counts.text_shed == 0
+
+
+async def test_shed_words(rig: Rig) -> None:
+    """A caller under pressure may take a call's words, which is counted; other events stay as they are."""
+    other = event()
+    shorter = rig.writer.shed_words(call("a", input=noise(1, 10)))
+
+    assert shorter == call("a", attributes='{"trace_agent.text_shed":true}')
+    assert rig.writer.shed_words(shorter) is shorter
+    assert rig.writer.shed_words(other) is other
+    assert rig.counts.events.text_shed == 1
 
 
 async def test_large_event(rig: Rig) -> None:
@@ -420,8 +433,7 @@ async def test_hanging_commit(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None
             monkeypatch.setattr(module, "_STUCK_S", 0.0)
             await until(lambda: rig.writer.stuck)
             stuck = rig.writer.stuck
-            while rig.writer.has_room:
-                rig.add(event())
+            rig.fill()
             with trio.fail_after(5):
                 await rig.writer.wait_for_room()
         await rig.writer.flush()

@@ -51,7 +51,7 @@ def test_every_path_is_served_and_described() -> None:
 
     assert all(serves(path.replace("{id}", "x")) for path in gets)
     assert gets == {
-        "/v1/traces", "/v1/traces/{id}", "/v1/events", "/v1/errors", "/v1/metrics", "/v1/stats",
+        "/v1/traces", "/v1/traces/{id}", "/v1/events", "/v1/errors", "/v1/metrics", "/v1/costs", "/v1/stats",
         "/openapi.json", "/health", "/healthz", "/metrics",
     }  # fmt: skip
     assert posts == set(POST_TYPES)

@@ -9,6 +9,7 @@ are cut at once, and the calls in between cut the same messages in the same way.
 """
 
 import json
+import sys
 from collections.abc import Sequence
 from hashlib import sha256
 from typing import Final, cast
@@ -47,7 +48,7 @@ def shorten(text: Text | None, mode: TextPolicy, limit_bytes: int) -> Text | Non
             structure that cannot be cut.
 
     Returns:
-        The text as it was where nothing needs to be cut. Shortening the result again changes nothing.
+        The text as it was, where nothing needs to be cut. What has been cut is not cut again.
     """
     if text is None or mode is TextPolicy.OFF:
         return None
@@ -55,15 +56,111 @@ def shorten(text: Text | None, mode: TextPolicy, limit_bytes: int) -> Text | Non
         return _digest(text)
     if mode is TextPolicy.TRUNCATE:
         text = _excerpts(text)
-    if _at_most_bytes(text.parts) <= limit_bytes:
+    if sum(map(_most_bytes, text.parts)) <= limit_bytes:
         return text
-    sizes = [size_bytes(part) for part in text.parts]
+    sizes = [_size_bytes(part) for part in text.parts]
     excess = sum(sizes) - limit_bytes
     if excess <= 0:
         return text
     if text.kind is TextKind.TEXT:
         return Text(text.kind, (_cut(text.parts[0], limit_bytes),))
-    if text.kind is TextKind.LIST:
-        step = max(1, limit_bytes // _STEPS)
-        excess = -(-excess // step) * step
-    return Text(text.kind, _without(text.parts, sizes, excess))
+    step = max(1, limit_bytes // _STEPS) if text.kind is TextKind.LIST else 1
+    return Text(text.kind, _without(text.parts, sizes, excess, -(-excess // step) * step))
+
+
+def _digest(text: Text) -> Text:
+    """Return the hash of a text and its size, so that equal texts can be told to be equal."""
+    joined = f"[{','.join(text.parts)}]" if text.kind is TextKind.LIST else text.parts[0]
+    raw = joined.encode()
+    return Text(TextKind.JSON, (_encode({"sha256": sha256(raw).hexdigest(), "bytes": len(raw)}),))
+
+
+def _excerpts(text: Text) -> Text:
+    """Return a text with the beginning of each of its strings."""
+    if text.kind is TextKind.TEXT:
+        return Text(text.kind, (_cut(text.parts[0], EXCERPT_BYTES),))
+    return Text(text.kind, tuple(_Cutter(EXCERPT_BYTES, sys.maxsize).shorter(part) for part in text.parts))
+
+
+def _without(parts: Sequence[str], sizes: Sequence[int], excess: int, goal: int) -> tuple[str, ...]:
+    """Return JSON texts that are shorter by `goal` bytes together; the first are cut first."""
+    kept: list[str] = []
+    for head_bytes in _HEADS_BYTES:
+        kept.clear()
+        left = goal
+        for part, size in zip(parts, sizes, strict=True):
+            shorter = _Cutter(head_bytes, left).shorter(part) if left > 0 else part
+            kept.append(shorter)
+            if shorter is not part:
+                left -= size - _size_bytes(shorter)
+        if goal - left >= excess:
+            break
+    return tuple(kept)
+
+
+@define
+class _Cutter:
+    """Cuts strings of JSON values in their order until enough is saved.
+
+    Attributes:
+        head_bytes: what each string keeps at least.
+        left_bytes: what is still to be saved.
+        cuts: strings cut so far.
+    """
+
+    head_bytes: int
+    left_bytes: int
+    cuts: int = 0
+
+    def shorter(self, part: str) -> str:
+        """Return a JSON text with its strings cut; the same object if there was nothing to cut."""
+        if _most_bytes(part) <= self.head_bytes + _MARKER_BYTES:
+            return part
+        value = self._value(cast("Json", json.loads(part)), "")
+        return _encode(value) if self.cuts else part
+
+    def _value(self, value: Json, name: str) -> Json:
+        if isinstance(value, str):
+            return self._string(value, name)
+        if isinstance(value, list):
+            return [self._value(item, "") for item in value]
+        if isinstance(value, dict):
+            return {key: self._value(item, key) for key, item in value.items()}
+        return value
+
+    def _string(self, value: str, name: str) -> str:
+        # Nearly all strings of a conversation end here.
+        if self.left_bytes <= 0 or _most_bytes(value) <= self.head_bytes + _MARKER_BYTES:
+            return value
+        size = _size_bytes(value)
+        if size <= _STRUCTURE_BYTES and name.lower().endswith(_STRUCTURE):
+            return value
+        shorter = _cut(value, max(self.head_bytes, size - self.left_bytes - _MARKER_BYTES))
+        if shorter is not value:
+            self.cuts += 1
+            # Escapes make a string longer in JSON than it is, so at least this much has been saved.
+            self.left_bytes -= size - _size_bytes(shorter)
+        return shorter
+
+
+def _cut(text: str, keep_bytes: int) -> str:
+    """Return the beginning of a text and a marker; the same object if that would hardly be shorter."""
+    size = _size_bytes(text)
+    if size <= keep_bytes + _MARKER_BYTES:
+        return text
+    # No character takes less than a byte, so the bytes are among these characters.
+    head = text[:keep_bytes].encode()[:keep_bytes].decode(errors="ignore")
+    # A marker of redaction stays whole or goes: half of one looks like a value.
+    marker = head.rfind("[redacted:")
+    if marker >= 0 and "]" not in head[marker:]:
+        head = head[:marker]
+    return f"{head}…[cut: {size} bytes]"
+
+
+def _most_bytes(text: str) -> int:
+    """Return a bound on the size of a text that costs nothing to tell; the size itself for ASCII."""
+    return len(text) if text.isascii() else 4 * len(text)
+
+
+def _size_bytes(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode())

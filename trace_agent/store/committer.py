@@ -15,7 +15,8 @@ from trace_agent.core.errors import StoreError
 from trace_agent.core.events import Failure
 from trace_agent.core.rollup import Window
 from trace_agent.store.database import Database, is_damage
-from trace_agent.store.tables import Outcome, Stored, Tables
+from trace_agent.store.preparation import AS_IT_CAME, Preparation, Stored
+from trace_agent.store.tables import Outcome, Tables
 
 __all__ = ["Committer", "WriterState"]
 
@@ -51,6 +52,7 @@ class Committer:
         state: `error` and `damaged` are kept here.
         now_ms: the wall clock.
         new_id: makes an id from Unix milliseconds.
+        preparation: what is done to events before they are stored.
     """
 
     def __init__(
@@ -59,9 +61,11 @@ class Committer:
         state: WriterState,
         now_ms: Callable[[], int],
         new_id: Callable[[float], str],
+        preparation: Preparation = AS_IT_CAME,
     ) -> None:
         self._database = database
-        self._tables = Tables(database.connection)
+        self._preparation = preparation
+        self._tables = Tables(database.connection, preparation)
         self._state = state
         self._now_ms = now_ms
         self._new_id = new_id
@@ -128,7 +132,7 @@ class Committer:
 
     def _begin_anew(self, trouble: str) -> None:
         target = self._database.begin_anew(self._now_ms())
-        self._tables = Tables(self._database.connection)
+        self._tables = Tables(self._database.connection, self._preparation)
         self._damage = None
         self._note_damage(trouble, target)
 

@@ -224,7 +224,8 @@ def _identity(path: Path) -> tuple[int, int, int] | None:
     # Looking in WAL mode makes files beside a stranger's. `immutable` makes none, but does not see a log.
     immutable = "" if path.with_name(f"{path.name}-wal").exists() else "&immutable=1"
     try:
-        with closing(sqlite3.connect(_uri(path) + immutable, uri=True)) as connection:
+        connection = sqlite3.connect(_uri(path) + immutable, uri=True, timeout=_BUSY_TIMEOUT_S)
+        with closing(connection):
             row = connection.execute(
                 "SELECT application_id, user_version, (SELECT count(*) FROM sqlite_schema)"
                 " FROM pragma_application_id, pragma_user_version"

@@ -188,7 +188,10 @@ def _open(path: Path) -> tuple[sqlite3.Connection, str]:
     """Return a connection to a price table and its version."""
     try:
         # Nobody writes to it while it is open: a new one is put in its place as a whole.
-        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)
+        # One thread at a time uses it, though not always the same one: trio lends out its threads.
+        connection = sqlite3.connect(
+            f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True, check_same_thread=False
+        )
     except sqlite3.Error as exc:
         raise StoreError(f"{path} cannot be opened: {exc}") from exc
     try:

@@ -13,13 +13,14 @@ from typing import Final
 from attrs import asdict, define, evolve
 
 from trace_agent.core.events import Event, Failure, Llm
+from trace_agent.core.pricing import Basis
 from trace_agent.core.rollup import Window
+from trace_agent.store.preparation import AS_IT_CAME, Preparation, Stored
 from trace_agent.store.texts import TextStore
 
 __all__ = ["Outcome", "Stored", "Tables"]
 
 Row = tuple[object, ...]
-Stored = Llm | Event | Failure
 
 _COMMON: Final = (
     "id", "change_seq", "ts_ms", "received_ms",
@@ -30,7 +31,7 @@ _LLM: Final = (
     "input_kind", "input_ref", "output_kind", "output_ref",
     "tokens_input", "tokens_cache_read", "tokens_cache_write", "tokens_cache_write_1h",
     "tokens_output", "tokens_reasoning", "tokens_total",
-    "usage", "reported_nusd", "cost_basis", "latency_ms", "ttft_ms",
+    "usage", "reported_nusd", "computed_nusd", "cost_basis", "price_version", "latency_ms", "ttft_ms",
     "status", "error_kind", "error_code", "error_message", "finish_reason", "request_id", "sources",
 )  # fmt: skip
 _EVENTS: Final = (*_COMMON, "name", "duration_ms", "severity")
@@ -91,8 +92,9 @@ class Outcome:
 class Tables:
     """Writes to one connection; the writer's thread owns both."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, preparation: Preparation = AS_IT_CAME) -> None:
         self._connection = connection
+        self._preparation = preparation
         self._texts = TextStore(connection)
 
     def write(self, events: Sequence[Stored], windows: Sequence[Window], now_ms: int) -> Outcome:
@@ -102,6 +104,8 @@ class Tables:
             sqlite3.Error: the file or the disk is in trouble; nothing of the batch is stored.
         """
         connection = self._connection
+        # Before the transaction: other processes must not wait for our regular expressions.
+        events = [self._preparation.prepare(event) for event in events]
         connection.execute("BEGIN IMMEDIATE")
         try:
             outcome = self._write(events, windows, now_ms)
@@ -230,6 +234,7 @@ class Tables:
 
     def _llm_row(self, call: Llm, seq: int) -> Row:
         tokens = call.tokens
+        cost = self._preparation.cost(call)
         return (
             *_common_row(call, seq),
             call.provider, call.model, call.response_model, call.operation,
@@ -238,7 +243,8 @@ class Tables:
                 tokens.input, tokens.cache_read, tokens.cache_write, tokens.cache_write_1h,
                 tokens.output, tokens.reasoning, tokens.total,
             )),
-            call.usage, call.cost_nusd, "unknown" if call.cost_nusd is None else "reported",
+            call.usage, call.cost_nusd, cost.nusd,
+            cost.basis if call.cost_nusd is None else Basis.REPORTED, cost.version,
             call.latency_ms, call.ttft_ms,
             call.status, call.error_kind, call.error_code, call.error_message,
             call.finish_reason, call.request_id, call.seen_by,

@@ -18,8 +18,8 @@ from trace_agent.core.ring import Ring
 from trace_agent.core.rollup import Rollup, Window
 from trace_agent.store.committer import Committer, WriterState
 from trace_agent.store.database import Database, quick_check
+from trace_agent.store.preparation import AS_IT_CAME, Preparation, Stored
 from trace_agent.store.shedding import shed
-from trace_agent.store.tables import Stored
 
 __all__ = ["Stored", "Writer", "WriterState"]
 
@@ -40,7 +40,7 @@ _STUCK_POLL_S: Final = 0.25
 class Writer:
     """Owns the ring of events, the metric windows and the database."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - by keyword only, and each a part of its own
         self,
         *,
         database: Database,
@@ -50,10 +50,11 @@ class Writer:
         flush_interval_s: float,
         now_ms: Callable[[], int],
         new_id: Callable[[float], str],
+        preparation: Preparation = AS_IT_CAME,
     ) -> None:
         self.state = WriterState()
         self._database = database
-        self._committer = Committer(database, self.state, now_ms, new_id)
+        self._committer = Committer(database, self.state, now_ms, new_id, preparation)
         self._ring = ring
         self._rollup = rollup
         self._counts = counts

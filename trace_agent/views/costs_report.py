@@ -33,8 +33,13 @@ __all__ = ["bar", "money_places", "money_text", "run_costs"]
 
 _OK: Final = 0
 
+# Terminals in use, as in `columns`.
 _MEDIUM: Final = 100
-_WIDE: Final = 140
+_WIDE: Final = 120
+_FULL: Final = 160
+# A bar takes what is left of the line, within these bounds.
+_BAR_CELLS: Final = (8, 30)
+_GAP: Final = 2
 _NO_NAME: Final = "-"
 # Days or hours without calls get a line too, so that a chart is true to scale; but not any number of them.
 _GAPS_LIMIT: Final = 400
@@ -115,19 +120,19 @@ def _columns(by: Sequence[str], items: Sequence[JsonMap], places: int, stream: T
     columns.append(_count("FAILED", lambda item: cast("int", item["errors"]), _MEDIUM))
     # All that went in, as in `traces`; the buckets it is made of where there is room.
     columns.append(_count("IN", lambda item: _tokens(item, *_PROMPT)))
-    columns.append(_count("FRESH", lambda item: _tokens(item, "input"), _WIDE))
-    columns.append(_count("READ", lambda item: _tokens(item, "cache_read"), _WIDE))
-    columns.append(_count("WRITTEN", lambda item: _tokens(item, "cache_write", "cache_write_1h"), _WIDE))
+    columns.append(_count("FRESH", lambda item: _tokens(item, "input"), _FULL))
+    columns.append(_count("READ", lambda item: _tokens(item, "cache_read"), _FULL))
+    columns.append(_count("WRITTEN", lambda item: _tokens(item, "cache_write", "cache_write_1h"), _FULL))
     columns.append(Column("CACHED", _share, 6, justify="right"))
     columns.append(_count("OUT", lambda item: _tokens(item, "output")))
     columns.append(_money("COST", places, "cost_usd"))
     if any(item["unpriced"] for item in items):
         columns.append(_count("UNPRICED", lambda item: cast("int", item["unpriced"])))
     if any(_compared(item) for item in items):
-        columns.append(_money("SENDER'S", places, "compared", "reported_usd", from_width=_MEDIUM))
-        columns.append(_money("OURS", places, "compared", "computed_usd", from_width=_MEDIUM))
+        columns.append(_money("SENDER'S", places, "compared", "reported_usd", from_width=_WIDE))
+        columns.append(_money("OURS", places, "compared", "computed_usd", from_width=_WIDE))
     if any(name in _STEPS for name in by):
-        columns.append(_bar_column(items, stream))
+        columns.append(_bar_column(items, columns, stream))
     return columns
 
 
@@ -156,16 +161,24 @@ def _money(title: str, places: int, *path: str, from_width: int = 0) -> Column:
     return Column(title, cell, 10, from_width, "right")
 
 
-def _bar_column(items: Sequence[JsonMap], stream: TextIO) -> Column:
+def _bar_column(items: Sequence[JsonMap], others: Sequence[Column], stream: TextIO) -> Column:
     most = max(_usd(item, "cost_usd") or 0.0 for item in items)
     width = console_for(stream).width
-    cells = 30 if width >= _WIDE else 16 if width >= _MEDIUM else 8
+    used = sum(_width(column, items) + _GAP for column in others if column.from_width <= width)
+    least, longest = _BAR_CELLS
+    cells = max(least, min(longest, width - used))
     blocks = speaks_utf8(stream)
 
     def cell(item: JsonMap, _now_ms: int) -> str:
         return bar((_usd(item, "cost_usd") or 0.0) / most, cells, blocks=blocks) if most else ""
 
     return Column("", cell, cells, whole=True)
+
+
+def _width(column: Column, items: Sequence[JsonMap]) -> int:
+    width = max(len(column.title), *(len(column.cell(item, 0)) for item in items))
+    # Names give way to bars.
+    return min(width, column.width) if column.may_be_cut else width
 
 
 def _with_gaps(items: list[JsonMap], by: tuple[str, ...]) -> list[JsonMap]:
