@@ -6,18 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from attrs import evolve
 
 from tests.views.building import NOW_MS, StoreBuilder
-from trace_agent.core.errors import SettingsError, StoreError
-from trace_agent.core.price_overrides import read_overrides
-from trace_agent.core.settings import Settings
-from trace_agent.store.price_list import SHIPPED
 from trace_agent.store.price_table import Source, build
-from trace_agent.store.prices import Call, Prices
+from trace_agent.store.prices import Prices
 from trace_agent.views.costs import costs_json
 from trace_agent.views.params import LLM, read_cost_query, read_query
-from trace_agent.views.price_facts import explain_json, missing_json, open_prices, own_table, show_json
+from trace_agent.views.price_facts import explain_json, missing_json, show_json
 from trace_agent.views.readonly import snapshot
 
 SONNET = {"provider": "anthropic", "model": "claude-sonnet-4-5"}
@@ -349,35 +344,3 @@ def test_nothing_missing(store: StoreBuilder, prices: Prices) -> None:
     store.call(**SONNET, computed_nusd=1)
 
     assert missing(store, prices) == {"items": [], "omitted": 0}
-
-
-def test_prices_in_use(own_settings: Settings, tmp_path: Path) -> None:
-    """The user's file goes before a table beside the database, and that before the shipped one."""
-    call = Call("acme", "m", None, NOW_MS)
-    with open_prices(own_settings) as shipped:
-        assert (shipped.version, shipped.find(call)) == (Prices(SHIPPED).version, None)
-    model = {"id": "m", "match": {"equals": "m"}, "prices": {"input_mtok": 1}}
-    provider: dict[str, object] = {"id": "acme", "name": "Acme", "api_pattern": "x", "models": [model]}
-    build(Source([provider], "mine-1"), own_table(own_settings))
-    with open_prices(own_settings) as own:
-        found = own.find(call)
-        assert found is not None
-        assert (own.version, found.basis) == ("mine-1", "list")
-    file = tmp_path / "prices.toml"
-    file.write_text('[[price]]\nmodel = "m"\ninput = 2.5\n')
-    with open_prices(evolve(own_settings, prices_file=str(file))) as overridden:
-        found = overridden.find(call)
-        assert found is not None
-        assert found.basis == "override"
-        assert found.version == read_overrides({"price": [{"model": "m", "input": "2.5"}]}).version
-
-    assert own_table(own_settings) == Path(own_settings.db).parent / "prices.sqlite"
-
-
-def test_prices_that_cannot_be_read(own_settings: Settings, tmp_path: Path) -> None:
-    """A table or a file that cannot be used is told, never passed over."""
-    with pytest.raises(SettingsError, match="prices_file"):
-        open_prices(evolve(own_settings, prices_file=str(tmp_path / "none.toml")))
-    own_table(own_settings).write_bytes(b"no table")
-    with pytest.raises(StoreError, match=r"prices\.sqlite"):
-        open_prices(own_settings)

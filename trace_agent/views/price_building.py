@@ -11,7 +11,7 @@ from typing import Final
 
 from trace_agent.core.settings import Settings
 from trace_agent.store.price_table import Source, build, file_source, installed_source
-from trace_agent.views.price_facts import own_table
+from trace_agent.store.prices_in_use import own_table
 from trace_agent.views.terminal import safe, things, tolerate
 
 __all__ = ["run_build", "run_refresh"]

@@ -7,24 +7,20 @@ out now, from the prices in use now: the user's own before the table's.
 import sqlite3
 from collections.abc import Sequence
 from decimal import Context, Decimal
-from pathlib import Path
 from typing import Final, cast
 
 from attrs import frozen
 
 from trace_agent.core.events import Tokens
-from trace_agent.core.price_overrides import NO_OVERRIDES
 from trace_agent.core.price_plan import AUSD_DIGITS, BUCKETS, Level, Period, Plan, rates_at, read_variants
 from trace_agent.core.pricing import Basis, Cost, Line, context_of, prompt_tokens
-from trace_agent.core.settings import Settings
-from trace_agent.store.price_list import SHIPPED
-from trace_agent.store.prices import Call, Found, Prices, load_overrides
+from trace_agent.store.prices import Call, Found, Prices
 from trace_agent.views.costs import TOKEN_BUCKETS
 from trace_agent.views.params import Query
 from trace_agent.views.queries import conditions
 from trace_agent.views.rows import JsonMap, usd, wire_of
 
-__all__ = ["explain_json", "missing_json", "open_prices", "own_table", "show_json"]
+__all__ = ["explain_json", "missing_json", "show_json"]
 
 # Amounts of attodollars times tokens, exactly.
 _EXACT: Final = Context(prec=100)
@@ -52,24 +48,6 @@ class Reckoning:
     lines: tuple[Line, ...]
     why: str | None
     notes: tuple[str, ...]
-
-
-def own_table(settings: Settings) -> Path:
-    """Return where a price table goes that is to be used instead of the shipped one: beside the database."""
-    return Path(settings.db).with_name("prices.sqlite")
-
-
-def open_prices(settings: Settings) -> Prices:
-    """Open the prices in use; the caller closes them.
-
-    Raises:
-        SettingsError: `prices_file` cannot be read.
-        StoreError: the table beside the database is none, or of another format.
-    """
-    file = settings.prices_file
-    overrides = NO_OVERRIDES if file is None else load_overrides(Path(file))
-    own = own_table(settings)
-    return Prices(own if own.exists() else SHIPPED, overrides)
 
 
 def show_json(prices: Prices, provider: str | None, model: str, now_ms: int) -> JsonMap:

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Final, cast
 
 from trace_agent.core.settings import Settings
+from trace_agent.store.prices_in_use import open_prices
 from trace_agent.views.columns import Column
 from trace_agent.views.params import LLM, read_query
-from trace_agent.views.price_facts import explain_json, missing_json, open_prices, show_json
+from trace_agent.views.price_facts import explain_json, missing_json, show_json
 from trace_agent.views.readonly import snapshot
 from trace_agent.views.rows import JsonMap
 from trace_agent.views.tables import TablePrinter
