@@ -310,6 +310,17 @@ def test_expect_continue_in_vain(head: bytes) -> None:
     assert peer.ended
 
 
+async def test_expect_continue_in_vain_takes_no_time(peer: Peer, autojump_clock: MockClock) -> None:
+    """It sends nothing before it is told, so there is nothing to wait for."""
+    await peer.send(
+        b"POST /unread HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n"
+    )
+    received = bytes(await peer.stream.receive_some())
+
+    assert status_of(received) == 401
+    assert trio.current_time() == 0
+
+
 def test_expectation_of_http10() -> None:
     """HTTP/1.0 knows no 100."""
     _, received = conversation(

@@ -111,6 +111,27 @@ async def test_too_many_connections(
     assert end == b""
 
 
+async def test_the_longest_idle_makes_room(
+    service: Service, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Connections that others leave open and idle do not keep a newcomer out: the longest idle one is closed."""
+    monkeypatch.setattr(http_service, "CONNECTIONS", 2)
+    first, second = await service.connect(), await service.connect()
+    await ask(first)
+    await trio.sleep(1.5)
+    await ask(second)
+    await trio.sleep(1.5)
+    await ask(first)
+
+    newcomer = await ask(third := await service.connect())
+    end = await second.receive_some()
+    still = await ask(first)
+    for stream in (first, second, third):
+        await stream.aclose()
+
+    assert (newcomer.status, end, still.status) == (200, b"", 200)
+
+
 async def test_idle_connections_end_with_the_stop(service: Service, autojump_clock: MockClock) -> None:
     """At a stop idle connections are closed at once, used ones and fresh ones, and no more are taken."""
     used, fresh = await service.connect(), await service.connect()

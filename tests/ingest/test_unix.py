@@ -333,6 +333,25 @@ async def test_flow_pause_does_not_run_down_the_frame(
     assert not client.ended
 
 
+async def test_waiting_for_room_is_not_the_frames_time(
+    nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    """Nor is the time that an unfinished frame waited for room in the ring."""
+    rig = Rig(limit_bytes=100)
+    client = await connected(rig, nursery)
+    whole = frame(packet("a"))
+    await client.send(hello(flow=True), whole[:10])
+    rig.inbox.reserve_nowait(85)
+    await client.send(whole[10:-1])
+    await trio.sleep(25)
+    rig.inbox.release(85)
+    await trio.sleep(25)
+    await client.send(whole[-1:])
+
+    assert not client.ended
+    assert rig.inbox.waiting[Carrier.UNIX] == 1
+
+
 @pytest.mark.parametrize(
     ("greeting", "flows"),
     [
@@ -503,21 +522,23 @@ async def test_connections_are_bounded(
     autojump_clock: MockClock,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Beyond the limit a client waits in the kernel's queue until another one closes, and loses nothing."""
+    """Beyond the limit a connection is closed and counted, not left to fill its buffer and be stuck."""
     monkeypatch.setattr(unix, "_CONNECTIONS", 2)
     nursery.start_soon(serve_unix, listener, rig.inbox, rig.counts, rig.now_ms)
     first, second, third = (connect(listener) for _ in range(3))
-    for client in (first, second, third):
-        client.sendall(frame(packet("a")))
     await trio.sleep(1)
-    before = rig.inbox.waiting[Carrier.UNIX]
+    third_hears = third.recv(1)
     first.close()
     await trio.sleep(1)
-    after = rig.inbox.waiting[Carrier.UNIX]
-    second.close()
-    third.close()
+    fourth = connect(listener)
+    fourth.sendall(frame(packet("a")))
+    await trio.sleep(1)
+    for client in (second, third, fourth):
+        client.close()
 
-    assert (before, after) == (2, 3)
+    assert third_hears == b""
+    assert rig.counts.packets[Carrier.UNIX].refused == {Reason.CROWDED: 1}
+    assert rig.inbox.waiting[Carrier.UNIX] == 1
 
 
 async def test_out_of_file_descriptors(rig: Rig, nursery: trio.Nursery, autojump_clock: MockClock) -> None:

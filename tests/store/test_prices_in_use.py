@@ -49,6 +49,9 @@ def test_prices_that_cannot_be_read(settings: Settings, tmp_path: Path) -> None:
     """A table or a file that cannot be used is told, never passed over."""
     with pytest.raises(SettingsError, match="prices_file"):
         open_prices(evolve(settings, prices_file=str(tmp_path / "none.toml")))
+    own_table(settings).parent.mkdir()
     own_table(settings).write_bytes(b"no table")
     with pytest.raises(StoreError, match=r"prices\.sqlite"):
         open_prices(settings)
+    with pytest.raises(StoreError, match="cannot be looked for"):
+        open_prices(evolve(settings, db=f"/{'x' * 300}/traces.db"))

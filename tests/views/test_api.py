@@ -21,7 +21,16 @@ from trace_agent.views.api import Api, serves
 from trace_agent.views.stats import Live
 
 LISTINGS = ("/v1/traces", "/v1/events", "/v1/errors", "/v1/metrics")
-EVERYTHING = (*LISTINGS, "/v1/costs", "/v1/traces/x", "/v1/stats", "/openapi.json", "/health", "/healthz", "/metrics")
+EVERYTHING = (
+    *LISTINGS,
+    "/v1/costs",
+    "/v1/traces/x",
+    "/v1/stats",
+    "/openapi.json",
+    "/health",
+    "/healthz",
+    "/metrics",
+)
 
 
 async def no_body() -> bytes:

@@ -52,6 +52,8 @@ class Reason(enum.StrEnum):
     TOO_DEEP = "too_deep"
     NOT_PLAIN_DATA = "not_plain_data"
     BAD_LINE = "bad_line"
+    # one connection too many, of which nothing was read
+    CROWDED = "crowded"
     # HTTP
     FORBIDDEN = "forbidden"
     UNAUTHORIZED = "unauthorized"

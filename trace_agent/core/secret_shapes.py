@@ -202,34 +202,41 @@ def find_secrets(text: str) -> list[Span]:
                 break
             if at < sure_until:
                 continue
-            spans, examined = _private_key(text, at) if text[at] == "N" else ([], 0)
-            if not spans:
-                spans = list(_shapes_at(text, at))
-            if not spans and at >= judged_until and (named_at := _NAMED_AT.get(text[at])) is not None:
+            last = text[at]
+            spans, sure_until = _private_key(text, at) if last == "N" else ([], 0)
+            spans = spans or _shapes_at(text, at)
+            if not spans and at >= judged_until and (named_at := _NAMED_AT.get(last)) is not None:
                 span, judged_until = named_at(text, at)
                 spans = [] if span is None else [span]
-            found += spans
-            sure_until = max([examined, *(span.end for span in spans if not span.vague)])
+            for span in spans:
+                found.append(span)
+                if not span.vague:
+                    sure_until = max(sure_until, span.end)
     return _apart(found)
 
 
-def _shapes_at(text: str, at: int) -> Iterator[Span]:
-    """Yield the secret whose head ends at a place, if there is one."""
-    for head, shapes in _RULES.get(text[at], {}).items():
-        start = at + 1 - len(head)
-        if start < 0 or not text.startswith(head, start):
+def _shapes_at(text: str, at: int) -> list[Span]:
+    """Return the secret whose head ends at a place, if there is one; more if there are opinions on it."""
+    spans: list[Span] = []
+    for length, heads in _RULES.get(text[at], ()):
+        start = at + 1 - length
+        shapes = heads.get(text[max(0, start) : at + 1])
+        if shapes is None:
             continue
         for shape in shapes:
-            if not (shape.inside or _WORD_STARTS.match(text, start)):
-                continue
-            if start and head[0] in _ESCAPE_LETTERS and text[start - 1] == "\\":
+            # The escape's own letter begins nothing.
+            if not shape.inside and (
+                _WORD_STARTS.match(text, start) is None
+                or (text[start] in _ESCAPE_LETTERS and text[start - 1 : start] == "\\")
+            ):
                 continue
             match = _compiled(shape.tail).match(text, at + 1)
             if match is None:
                 continue
             first, end = match.span(1) if match.re.groups else (start, match.end())
             if shape.accepts is None or shape.accepts(text[first:end]):
-                yield Span(first, end, shape.name, shape.vague)
+                spans.append(Span(first, end, shape.name, shape.vague))
+    return spans
 
 
 def _private_key(text: str, at: int) -> tuple[list[Span], int]:
@@ -264,13 +271,13 @@ def _apart(found: list[Span]) -> list[Span]:
     return apart
 
 
-def _rules() -> dict[str, dict[str, list[Shape]]]:
-    """Return the shapes by the last character of their heads, then by head."""
-    rules: dict[str, dict[str, list[Shape]]] = {}
+def _rules() -> dict[str, tuple[tuple[int, dict[str, list[Shape]]], ...]]:
+    """Return the shapes by the last character of their heads, then by the length of the head, then by head."""
+    rules: dict[str, dict[int, dict[str, list[Shape]]]] = {}
     for shape in SHAPES:
         for head in shape.heads.split():
-            rules.setdefault(head[-1], {}).setdefault(head, []).append(shape)
-    return rules
+            rules.setdefault(head[-1], {}).setdefault(len(head), {}).setdefault(head, []).append(shape)
+    return {last: tuple(lengths.items()) for last, lengths in rules.items()}
 
 
 def _heads() -> re.Pattern[str]:
@@ -279,15 +286,17 @@ def _heads() -> re.Pattern[str]:
     Its alternatives begin with one character each, which `re` then looks for with a table.
     """
     tests: dict[str, list[str]] = {last: [] for last in _RULES}
-    for last, rules in _RULES.items():
-        plain: dict[int, list[str]] = {}
-        for head, shapes in rules.items():
-            behind = re.escape(head)
-            if all(shape.peek for shape in shapes):
-                tests[last] += [f"(?<={behind})(?={shape.peek})" for shape in shapes]
-            else:
-                plain.setdefault(len(head), []).append(behind)
-        tests[last] += [f"(?<={'|'.join(heads)})" for heads in plain.values()]
+    for last, lengths in _RULES.items():
+        for _, heads in lengths:
+            plain: list[str] = []
+            for head, shapes in heads.items():
+                behind = re.escape(head)
+                if all(shape.peek for shape in shapes):
+                    tests[last] += [f"(?<={behind})(?={shape.peek})" for shape in shapes]
+                else:
+                    plain.append(behind)
+            if plain:
+                tests[last].append(f"(?<={'|'.join(plain)})")
     for last, test in (("N", f"(?<={_PEM_HEAD})"), ("-", OPTION), ("=", SEPARATOR), (":", SEPARATOR)):
         tests.setdefault(last, []).append(test)
     return re.compile("|".join(f"{re.escape(last)}(?:{'|'.join(each)})" for last, each in tests.items()))

@@ -1,7 +1,7 @@
 """Keep as much of the words of a call as the settings allow: a `Text` in, a shorter `Text` or None out.
 
 A cut says what was there: `…[cut: 123456 bytes]` stands for a string of that many bytes of UTF-8, after
-the bytes of it that are kept. JSON stays JSON, with its structure, names, ids and numbers: only strings are cut.
+the bytes of it that are kept. JSON stays JSON with its structure, names, ids and numbers: strings are cut.
 
 A conversation is stored once because its calls repeat each other's messages (`store/texts`). Cutting must
 not end that, so what is cut depends on little but the message itself: in a list, whole quarters of the limit

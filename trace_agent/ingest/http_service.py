@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 
 CONNECTIONS: Final = 64
 _IDLE_TIMEOUT_S: Final = 75.0
+# One that has waited for less may have its request on the way.
+_IDLE_AT_LEAST_S: Final = 1.0
 _BACKLOG: Final = 128
 # How long requests that are being answered may go on after the order to stop.
 _GRACE_S: Final = 2.0
@@ -80,7 +82,7 @@ async def serve_http(
         try:
             async with stream:
                 if idle.connections <= 2 * CONNECTIONS:
-                    crowded = idle.connections > CONNECTIONS
+                    crowded = idle.connections > CONNECTIONS and not idle.close_one()
                     await serve_connection(stream, handle, reservations, complaints, idle, crowded=crowded)
         finally:
             idle.connections -= 1
@@ -110,7 +112,8 @@ class _Idle:
     def __init__(self) -> None:
         self.connections = 0
         self.stopping = False
-        self._waiting: set[trio.CancelScope] = set()
+        # Since when each waits (trio's clock, seconds), the longest first.
+        self._waiting: dict[trio.CancelScope, float] = {}
 
     def stop(self) -> None:
         """Close what is idle; what is being answered closes with its answer."""
@@ -118,16 +121,26 @@ class _Idle:
         for scope in self._waiting:
             scope.cancel()
 
+    def close_one(self) -> bool:
+        """Close the connection that has been idle for longest; return False where none has been for long."""
+        for scope, since_s in self._waiting.items():
+            if not scope.cancel_called:
+                if trio.current_time() - since_s < _IDLE_AT_LEAST_S:
+                    return False
+                scope.cancel()
+                return True
+        return False
+
     async def wait(self, request: Callable[[], Awaitable[Request | None]]) -> Request | None:
         """Wait for a request; None when the peer is done or we are stopping."""
         if self.stopping:
             return None
         with trio.CancelScope() as scope:
-            self._waiting.add(scope)
+            self._waiting[scope] = trio.current_time()
             try:
                 return await request()
             finally:
-                self._waiting.discard(scope)
+                del self._waiting[scope]
         return None
 
 

@@ -22,7 +22,8 @@ from trace_agent.ingest.unix_listener import UnixListener
 
 __all__ = ["UnixConnection", "serve_unix"]
 
-_READ_BYTES: Final = 64 * 1024
+# More than a sender's buffer holds by default (208 KiB): one look empties it, and it never stays full.
+_READ_BYTES: Final = 256 * 1024
 # A frame that does not become whole in this time never will, and it holds memory.
 _FRAME_TIMEOUT_S: Final = 30.0
 _LAST_READ_S: Final = 0.2
@@ -40,12 +41,18 @@ async def serve_unix(listener: UnixListener, inbox: Inbox, counts: Counts, now_m
     Error handling: what a peer sends ends its own connection at worst; being out of file descriptors
     is waited out.
     """
-    open_connections = trio.Semaphore(_CONNECTIONS)
+    open_connections = 0
 
     async def serve_one(stream: trio.SocketStream) -> None:
+        nonlocal open_connections
+        open_connections += 1
         connection = UnixConnection(inbox, counts, now_ms)
         try:
             async with stream:
+                if open_connections > _CONNECTIONS:
+                    # Left waiting, it would fill its buffer and then be stuck; closed, it knows.
+                    connection.refuse(Reason.CROWDED)
+                    return
                 try:
                     await connection.read(stream)
                 except trio.Cancelled:
@@ -55,12 +62,11 @@ async def serve_unix(listener: UnixListener, inbox: Inbox, counts: Counts, now_m
                     raise
         finally:
             connection.close()
-            open_connections.release()
+            open_connections -= 1
 
     async with trio.open_nursery() as nursery:
         try:
             while True:
-                await open_connections.acquire()
                 nursery.start_soon(serve_one, await _accept(listener.socket))
         except trio.Cancelled:
             # Those in the queue have connected, and perhaps sent all they had, before that too.
@@ -119,14 +125,14 @@ class UnixConnection:
             await self._read(stream)
         except FrameError as error:
             await self._put(list(error.packets))
-            self._refuse(error.reason)
+            self.refuse(error.reason)
         except trio.BrokenResourceError:
             # The client is gone without a word; what it sent whole is kept.
             if self._splitter.pending_bytes:
-                self._refuse(Reason.TRUNCATED)
+                self.refuse(Reason.TRUNCATED)
         except Exception as error:  # noqa: BLE001 - what a client sends ends its own connection (DESIGN 11)
             self._inbox.complaints.bug(Carrier.UNIX, error)
-            self._refuse(Reason.INTERNAL)
+            self.refuse(Reason.INTERNAL)
 
     async def _read(self, stream: trio.abc.ReceiveStream) -> None:
         whole_by_s = math.inf
@@ -134,7 +140,7 @@ class UnixConnection:
             with trio.move_on_at(whole_by_s) as waiting:
                 data = await stream.receive_some(_READ_BYTES)
             if waiting.cancelled_caught:
-                self._refuse(Reason.SLOW)
+                self.refuse(Reason.SLOW)
                 return
             if not data:
                 await self._put(self._splitter.finish())
@@ -212,7 +218,7 @@ class UnixConnection:
                 raise FrameError(Reason.RING_FULL)
         self._reserved_bytes = pending_bytes
 
-    def _refuse(self, reason: Reason) -> None:
+    def refuse(self, reason: Reason) -> None:
         """Count what cannot become a packet any more."""
         self._counts.received += 1
         # No room is our trouble, not the client's fault.

@@ -5,6 +5,7 @@ The agent prices new calls by them, and the commands tell of them, so both open 
 
 from pathlib import Path
 
+from trace_agent.core.errors import StoreError
 from trace_agent.core.price_overrides import NO_OVERRIDES
 from trace_agent.core.settings import Settings
 from trace_agent.store.price_list import SHIPPED
@@ -25,9 +26,13 @@ def open_prices(settings: Settings) -> Prices:
 
     Raises:
         SettingsError: `prices_file` cannot be read.
-        StoreError: the table beside the database is none, or of another format.
+        StoreError: the table beside the database is none, of another format, or in a closed directory.
     """
     file = settings.prices_file
     overrides = NO_OVERRIDES if file is None else load_overrides(Path(file))
     own = own_table(settings)
-    return Prices(own if own.exists() else SHIPPED, overrides)
+    try:
+        there = own.exists()
+    except OSError as exc:
+        raise StoreError(f"{own} cannot be looked for: {exc.strerror}") from exc
+    return Prices(own if there else SHIPPED, overrides)
