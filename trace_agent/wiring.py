@@ -24,7 +24,6 @@ from trace_agent.core.fields import EventReader
 from trace_agent.core.guard import refuse
 from trace_agent.core.http import Request, Response, error_response
 from trace_agent.core.ids import IdMaker
-from trace_agent.core.price_overrides import NO_OVERRIDES
 from trace_agent.core.redact import Redactor
 from trace_agent.core.ring import Budget, Ring
 from trace_agent.core.rollup import Rollup
@@ -41,7 +40,7 @@ from trace_agent.machine import now_ms, port_holder
 from trace_agent.observe.own import LoopLag, read_own
 from trace_agent.store.database import open_database
 from trace_agent.store.preparation import Preparation
-from trace_agent.store.prices import Prices, load_overrides
+from trace_agent.store.prices_in_use import open_prices
 from trace_agent.store.writer import Stored, Writer
 from trace_agent.systemd import notify
 from trace_agent.views.api import METHODS, Api, serves
@@ -76,12 +75,13 @@ class Agent:
         self.counts = Counts()
         self.started_ms = now_ms()
         self.stopping = trio.Event()
-        preparation = _preparation(settings)
+        self._preparation = _preparation(settings)
         self.database = open_database(Path(settings.db), self.started_ms)
         try:
             self._sockets = Sockets(settings, port_holder)
         except BaseException:
             self.database.close()
+            self._preparation.close()
             raise
         new_id = IdMaker(os.urandom)
         budget = Budget(settings.ring_mb * _MB)
@@ -94,7 +94,7 @@ class Agent:
             flush_interval_s=settings.flush_interval_s,
             now_ms=now_ms,
             new_id=new_id,
-            preparation=preparation,
+            preparation=self._preparation,
         )
         complaints = Complaints(now_ms)
         packet_reader = PacketReader(
@@ -164,6 +164,7 @@ class Agent:
         finally:
             self.inbox.abandon()
             self.writer.close()
+            self._preparation.close()
             self._sockets.close()
 
     def live(self) -> Live:
@@ -284,12 +285,11 @@ def _preparation(settings: Settings) -> Preparation:
         SettingsError: `prices_file` cannot be used.
         StoreError: the price table cannot be read.
     """
-    own = NO_OVERRIDES if settings.prices_file is None else load_overrides(Path(settings.prices_file))
     return Preparation(
         redactor=Redactor(settings.redact_patterns) if settings.redact else None,
         text=settings.text,
         limit_bytes=settings.max_text_kb * 1024,
-        prices=Prices(overrides=own),
+        prices=open_prices(settings),
     )
 
 

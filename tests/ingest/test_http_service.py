@@ -114,7 +114,7 @@ async def test_too_many_connections(
 async def test_the_longest_idle_makes_room(
     service: Service, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Connections that others leave open and idle do not keep a newcomer out: the longest idle one is closed."""
+    """Connections that are open and idle do not keep a newcomer out: the longest idle one is closed."""
     monkeypatch.setattr(http_service, "CONNECTIONS", 2)
     first, second = await service.connect(), await service.connect()
     await ask(first)

@@ -239,6 +239,26 @@ def test_parameters_of_listings_alone_are_refused(params: dict[str, str]) -> Non
     assert next(iter(params)) in caught.value.detail
 
 
+@given(
+    st.dictionaries(
+        st.sampled_from(COST_PARAMETERS) | st.text(max_size=10),
+        st.text(max_size=40)
+        | st.lists(st.sampled_from((*GROUPINGS, "", "cost")), max_size=4).map(",".join)
+        | st.sampled_from(["7", "24h", "ok"]),
+        max_size=4,
+    )
+)
+def test_any_parameters_are_a_query_or_a_refusal(params: dict[str, str]) -> None:
+    """Whatever is asked, the answer is a query with groups that there are, none twice, or a bad request."""
+    try:
+        query = read_cost_query(params, NOW_MS)
+    except PeerError as error:
+        assert error.reason is Reason.BAD_REQUEST  # noqa: PT017 - a refusal is one of two good outcomes
+    else:
+        assert {*query.by} <= {*GROUPINGS}
+        assert len(query.by) == len({*query.by}) > 0
+
+
 MONEY = st.none() | st.integers(0, 10**15)
 COUNT = st.none() | st.integers(0, 2**53)
 CALLS = st.lists(

@@ -90,7 +90,8 @@ def field_at(text: str, at: int) -> tuple[Span | None, int]:
     head = text[max(0, at - _NAME_CHARS) : at]
     name = head.rstrip(_BETWEEN)
     kind = _kind(name)
-    if kind is None:
+    # `arn:aws:secretsmanager:..:secret:name` is no field.
+    if kind is None or name.endswith(":secret"):
         return None, 0
     opening = _OPENING.match(text, at + 1)
     assert opening is not None  # it can match nothing

@@ -30,7 +30,7 @@ class Span:
 _JUDGED_CHARS: Final = 256
 # What stands for a value that is elsewhere, or for none.
 _PLACEHOLDER: Final = re.compile(
-    r"[$%{<*#]|\[redacted:|\.\.|[xX]{4}|(?i:your|example|placeholder|redacted|change|replace|insert|dummy|"
+    r"[$%{<*#]|&lt;|\[redacted:|\.\.|[xX]{4}|(?i:your|example|placeholder|redacted|change|replace|insert|dummy|"
     r"undefined|required|optional|env[.:]|process\.|op:|vault:|file:|https?:)"
 )
 # The name of an environment variable, and a path of attributes: `GITHUB_TOKEN`, `self.config.token`.
@@ -44,6 +44,8 @@ _DIGIT: Final = re.compile(r"[0-9]")
 _LETTER: Final = re.compile(r"[^\W\d_]")
 # Letters in a row of the same case: random ones come to 2 or 3, words to 5.
 _WORD_CHARS: Final = 4
+# A random text of this length has a digit, but for one in ten; names of several short words are shorter.
+_RANDOM_CHARS: Final = 16
 
 
 def is_given(value: str) -> bool:
@@ -76,7 +78,9 @@ def is_token(value: str, *, quoted: bool, spaced: bool) -> bool:
         return False
     if not quoted and (_ATTRIBUTE.fullmatch(value) or (spaced and _is_worded(value))):
         return False
-    return bool(_DIGIT.search(value) and _LETTER.search(value)) or _is_scattered(value)
+    if _DIGIT.search(value):
+        return _LETTER.search(value) is not None
+    return len(value) >= _RANDOM_CHARS and _is_scattered(value)
 
 
 def is_password(value: str, *, quoted: bool, certain: bool) -> bool:
@@ -99,9 +103,9 @@ def is_password(value: str, *, quoted: bool, certain: bool) -> bool:
 
 
 def _is_scattered(value: str) -> bool:
-    """Return whether the letters of a value make no words."""
+    """Return whether the letters of a value, of both cases, make no words."""
     pieces = _LETTERS.findall(value)
-    return len(pieces) >= 3 and sum(map(len, pieces)) < _WORD_CHARS * len(pieces)
+    return not (value.islower() or value.isupper()) and sum(map(len, pieces)) < _WORD_CHARS * len(pieces)
 
 
 def _is_worded(value: str) -> bool:

@@ -18,6 +18,9 @@ __all__ = ["AS_IT_CAME", "Preparation", "Stored"]
 
 Stored = Llm | Event | Failure
 
+# What SQLite's integers hold: 9.2 thousand million dollars.
+_NUSD_LIMIT: Final = 2**63
+
 
 @frozen
 class Preparation:
@@ -34,6 +37,11 @@ class Preparation:
     text: TextPolicy = TextPolicy.FULL
     limit_bytes: int = 2**31
     prices: Prices | None = None
+
+    def close(self) -> None:
+        """Close the price table."""
+        if self.prices is not None:
+            self.prices.close()
 
     def prepare(self, event: Stored) -> Stored:
         """Return an event as it may be stored; doing it again changes nothing."""
@@ -52,7 +60,9 @@ class Preparation:
         if self.prices is None:
             return UNPRICED
         names = Call(call.provider, call.model, call.response_model, call.ts_ms)
-        return self.prices.cost(names, call.tokens, context_of(call.usage, call.attributes))
+        cost = self.prices.cost(names, call.tokens, context_of(call.usage, call.attributes))
+        # Token counts that a sender made up must not cost the call its row.
+        return cost if cost.nusd is None or cost.nusd < _NUSD_LIMIT else UNPRICED
 
 
 AS_IT_CAME: Final = Preparation()

@@ -28,7 +28,11 @@ def open_readonly(path: Path) -> sqlite3.Connection:
         NotOursError: another program or a newer trace-agent made the file.
         StoreError: there is no file, it may not be read, or it is damaged.
     """
-    if not path.exists():
+    try:
+        found = path.exists()
+    except OSError as error:  # in a directory that is closed to us
+        raise StoreError(f"{path} cannot be read: {error.strerror}") from error
+    if not found:
         raise StoreError(
             f"there is no database at {path}: start `trace-agent run`, or name another file (setting `db`)"
         )
