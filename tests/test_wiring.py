@@ -389,8 +389,8 @@ def test_second_signal_ends_at_once(tmp_path: Path) -> None:
     """A second signal does not wait for what the first one made us finish."""
     with program(tmp_path) as running:
         place = running.place()
-        with place.send_http(POST + b"Content-Length: 9\r\n\r\n{") as unfinished:
-            place.send_http(b"GET /health HTTP/1.0\r\nHost: localhost\r\n\r\n").close()
+        with place.send_http(POST + b"Expect: 100-continue\r\nContent-Length: 9\r\n\r\n") as unfinished:
+            assert unfinished.recv(100).startswith(b"HTTP/1.1 100 ")  # from here on it is being answered
             running.process.send_signal(signal.SIGTERM)
             running.wait_for("SIGTERM: storing what was received")
             code = running.end(signal.SIGINT)

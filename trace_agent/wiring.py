@@ -11,6 +11,7 @@ import os
 import shutil
 import signal
 from collections.abc import AsyncIterator
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -75,14 +76,13 @@ class Agent:
         self.counts = Counts()
         self.started_ms = now_ms()
         self.stopping = trio.Event()
-        self._preparation = _preparation(settings)
-        self.database = open_database(Path(settings.db), self.started_ms)
-        try:
+        with ExitStack() as undo:
+            self._preparation = _preparation(settings)
+            undo.callback(self._preparation.close)
+            self.database = open_database(Path(settings.db), self.started_ms)
+            undo.callback(self.database.close)
             self._sockets = Sockets(settings, port_holder)
-        except BaseException:
-            self.database.close()
-            self._preparation.close()
-            raise
+            undo.pop_all()
         new_id = IdMaker(os.urandom)
         budget = Budget(settings.ring_mb * _MB)
         self.rollup = Rollup(max_series=settings.max_series, new_id=new_id)

@@ -132,6 +132,20 @@ async def test_the_longest_idle_makes_room(
     assert (newcomer.status, end, still.status) == (200, b"", 200)
 
 
+async def test_each_newcomer_closes_another_one(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
+    """Newcomers at the same moment each make their own room, as long as somebody is idle."""
+    idle = http_service._Idle()
+
+    async def never() -> None:
+        await trio.sleep_forever()
+
+    for _ in range(2):
+        nursery.start_soon(idle.wait, never)
+    await trio.sleep(2)
+
+    assert [idle.close_one() for _ in range(3)] == [True, True, False]
+
+
 async def test_idle_connections_end_with_the_stop(service: Service, autojump_clock: MockClock) -> None:
     """At a stop idle connections are closed at once, used ones and fresh ones, and no more are taken."""
     used, fresh = await service.connect(), await service.connect()

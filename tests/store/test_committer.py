@@ -180,12 +180,14 @@ def test_damage_at_run_time(
     first = committer.commit([call("a")], [window("m")])
     error = state.error
     outcome = committer.commit([call("a")], [window("m")])
+    committer.commit([], [])
     (report,) = corrupt_reports(database)
 
     assert (first, error) == (None, None)
     assert outcome == Outcome(stored=1)
     assert (ids(database.connection, "llm"), ids(database.connection, "metrics")) == (["a"], ["m"])
     assert meta(database.connection, "rows_stored") == row_count(database.connection) == 3
+    assert rows(database.connection, "dead_letters") == []
     assert state == WriterState(damaged=1)
     assert (
         report["message"]

@@ -470,6 +470,14 @@ def test_begin_anew(database: Database) -> None:
         open_database(database.path, NOW_MS)
 
 
+def test_begin_anew_twice(database: Database) -> None:
+    """Should the new database be damaged too, it is set aside in its turn."""
+    targets = [database.begin_anew(NOW_MS + number) for number in range(2)]
+
+    assert targets == [database.path.with_name(f"traces.db.corrupt.{NOW_MS + number}") for number in range(2)]
+    assert all(target.exists() for target in targets)
+
+
 def test_begin_anew_is_known(path: Path) -> None:
     """The new file is the one that is known as ours: should its header be damaged, it is set aside."""
     opened = open_database(path, NOW_MS)

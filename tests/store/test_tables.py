@@ -378,7 +378,7 @@ def test_history_goes_on_after_a_refused_row(connection: sqlite3.Connection, tab
         [
             call("a", input=words(history[:1])),
             call("b", input=words(history[:2])),
-            call("bad", input=words([*history[:2], "lost"])),
+            call("bad", input=words(history[:3])),
             call("c", input=words(history[:3])),
             call("d", input=words(history)),
         ],
@@ -473,6 +473,23 @@ def test_disk_full(connection: sqlite3.Connection, tables: Tables) -> None:
     assert outcome == Outcome(stored=3)
     assert kept == [["one"], *histories]
     assert meta(connection, "rows_stored") == row_count(connection) == 5
+
+
+def test_words_of_a_batch_rolled_back(connection: sqlite3.Connection, tables: Tables) -> None:
+    """Words that were stored before their batch failed are stored again with the next one."""
+
+    def no_metrics(code: int, table: str | None, *_rest: str | None) -> int:
+        insert = code == sqlite3.SQLITE_INSERT and table == "metrics"
+        return sqlite3.SQLITE_DENY if insert else sqlite3.SQLITE_OK
+
+    connection.set_authorizer(no_metrics)
+    with pytest.raises(sqlite3.DatabaseError, match="not authorized"):
+        tables.write([call("a", input=words(["one", "two"]))], [window()], NOW_MS)
+    connection.set_authorizer(None)
+    tables.write([event(), call("b", input=words(["two", "one", "two"]))], [], NOW_MS)
+    ((kind, ref),) = connection.execute("SELECT input_kind, input_ref FROM llm")
+
+    assert read_text(connection, kind, ref) == ["two", "one", "two"]
 
 
 def test_locked(database: Database, tables: Tables) -> None:

@@ -232,6 +232,7 @@ async def test_rows_of_a_transaction(database: Database) -> None:
 
     assert rig.writer.state.commits == 3
     assert rig.counts.events.stored == len(rig.stored_ids("metrics")) == ROWS + 10
+    assert {row["rev"] for row in rows(database.connection, "metrics")} == {1}
 
 
 async def test_fates(rig: Rig) -> None:
@@ -259,8 +260,9 @@ async def test_has_room(rig: Rig) -> None:
     rig.check()
 
 
-async def test_wait_for_room(rig: Rig) -> None:
+async def test_wait_for_room(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who waits for room gets it as soon as a batch is committed, and loses nothing."""
+    monkeypatch.setattr(module, "_STUCK_POLL_S", NEVER_S)
     async with running(rig):
         filled = rig.fill()
         await rig.writer.wait_for_room()

@@ -1,7 +1,7 @@
 """Mask secrets before anything is stored: a text or an event in, the same without its secrets out.
 
 A secret becomes a marker such as `[redacted:github_token]`, never a partial mask, which somebody would
-take for a wrong key. What is built in (`secret_shapes`) works on text and on JSON text alike. Patterns of
+take for a wrong key. What is built in (`secret_search`) works on text and on JSON text alike. Patterns of
 the user know nothing of JSON, so they are given its strings one by one.
 """
 
@@ -14,7 +14,7 @@ from typing import Final, TypeAlias, cast
 from attrs import evolve
 
 from trace_agent.core.events import Event, Failure, Json, Llm, Text, TextKind
-from trace_agent.core.secret_shapes import find_secrets
+from trace_agent.core.secret_search import find_secrets
 
 __all__ = ["Redactor"]
 
@@ -22,6 +22,9 @@ Stored: TypeAlias = Llm | Event | Failure
 
 _MARKER: Final = re.compile(r"\[redacted:[a-z_]+\]")
 _CUSTOM_MARKER: Final = "[redacted:custom]"
+
+# Where secrets run into each other, masking one can show the next. Each round is linear, so they are few.
+_ROUNDS: Final = 4
 
 # A pattern of the user may take time that grows with the square of the text; this bounds the text. Matches
 # as long as the overlap are found wherever they are; longer ones where no border happens to cut them.
@@ -160,15 +163,17 @@ class Redactor:
 
 def _masked(text: str) -> str:
     """Return a text with each secret of the built-in shapes replaced by its marker."""
-    secrets = find_secrets(text)
-    if not secrets:
-        return text
-    pieces: list[str] = []
-    done = 0
-    for secret in secrets:
-        pieces += (text[done : secret.start], f"[redacted:{secret.name}]")
-        done = secret.end
-    return "".join((*pieces, text[done:]))
+    for _ in range(_ROUNDS):
+        secrets = find_secrets(text)
+        if not secrets:
+            break
+        pieces: list[str] = []
+        done = 0
+        for secret in secrets:
+            pieces += (text[done : secret.start], f"[redacted:{secret.name}]")
+            done = secret.end
+        text = "".join((*pieces, text[done:]))
+    return text
 
 
 def _between_markers(text: str) -> Iterator[tuple[int, int]]:

@@ -52,6 +52,8 @@ _HARMLESS: Final = (
     "unktoken",
     "masktoken",
 )
+# The names of types and resources: `AWS::IAM::AccessKey`, `arn:aws:secretsmanager:..:secret`.
+_QUALIFIED: Final = re.compile(r"::\w{1,40}\Z|:secret\Z")
 _BETWEEN: Final = " \t\"'`\\"
 _QUOTES: Final = frozenset("\"'`")
 
@@ -73,7 +75,7 @@ OPTION: Final = "(?<=[\\s n\"'`(\\[]--)(?=[a-z])"
 
 _BARE: Final = re.compile(
     r"""[^\s"'`\\,;&(){}\[\]<>|=:][^\s"'`\\,;&(){}\[\]<>|=]*+(?:\\++[^\s"'`\\,;&(){}\[\]<>|=nrt]"""
-    r"""[^\s"'`\\,;&(){}\[\]<>|=]*+)*+={0,2}"""
+    r"""[^\s"'`\\,;&(){}\[\]<>|=]*+)*+(?:={1,2}(?![\w$]))?"""
 )
 # What follows the quote that ends a text of JSON cannot begin a value.
 _IN_QUOTES: Final = re.compile(r"""[^\s"'`\\:,\]}][^\s"'`\\]*+(?:\\++[^\s"'`\\nrt][^\s"'`\\]*+)*+""")
@@ -90,8 +92,7 @@ def field_at(text: str, at: int) -> tuple[Span | None, int]:
     head = text[max(0, at - _NAME_CHARS) : at]
     name = head.rstrip(_BETWEEN)
     kind = _kind(name)
-    # `arn:aws:secretsmanager:..:secret:name` is no field.
-    if kind is None or name.endswith(":secret"):
+    if kind is None or _QUALIFIED.search(name):
         return None, 0
     opening = _OPENING.match(text, at + 1)
     assert opening is not None  # it can match nothing

@@ -1,43 +1,23 @@
-r"""Know what secrets look like by themselves: a table of their shapes, a text in, the places of secrets out.
+"""Know what secrets look like by themselves: a table of shapes, which `secret_search` looks for.
 
-How it works. Every shape has heads: texts that begin it and end in a character that is rare in other text
-(`sk-`, `ghp_`, `SG.`). One regular expression looks for those last characters, and behind and ahead of
-them only where there is one, so that text without secrets costs one pass. At a head the rest of the shape is
-matched where it stands, however long it is: no secret is lost between two windows.
+A shape has heads: texts that begin it and end in a character that is rare in other text (`sk-`, `ghp_`,
+`SG.`), since those characters are what is searched for. Its tail is matched where a head stands.
 
-Linear time rests on three rules, for shapes to come as well: a tail has no nested repetition; a tail that
-can fail after an unbounded run may start at most once in that run (its head has a character that the run
-cannot have, or a lookbehind says that no character of the run stands before it); any other tail takes all it
-has run over, or is bounded.
+Time stays linear if new shapes keep to this: no repetition within a repetition; a tail that can fail after a
+run without bound must not be tried twice in that run, so its head has a character that the run cannot have,
+or a lookbehind refuses a start within it. Other tails take all they have run over, or are bounded.
 
-Texts may be JSON, or have JSON within strings of JSON. So no shape takes a quote or a backslash, except
-whole escapes, and none begins within an escape: the letter of `\n` is no letter before a secret, and
-the `r` of `\rk_live_` does not begin one.
+JSON stays JSON if they keep to that: a tail takes no quote and no backslash.
 """
 
-import re
-from collections.abc import Callable, Iterator
-from functools import cache
+from collections.abc import Callable
 from typing import Final
 
 from attrs import frozen
 
-from trace_agent.core.secret_fields import OPTION, SEPARATOR, field_at, option_at
-from trace_agent.core.secret_values import Span, is_basic, is_bearer, is_given
+from trace_agent.core.secret_values import is_basic, is_bearer, is_given
 
-__all__ = ["find_secrets"]
-
-# `re` holds the interpreter lock while it searches: about 0.1 ms for this many characters.
-_WINDOW_CHARS: Final = 16 * 1024
-# The longest `peek` looks at less; tails are not bound by the window.
-_PEEK_CHARS: Final = 64
-
-# A secret begins a word; escapes of JSON, URLs and terminals before it are no part of the word.
-_WORD_STARTS: Final = re.compile(
-    r"(?<![A-Za-z0-9])|(?<=\\[bfnrt])|(?<=\\u[0-9A-Fa-f]{4})|(?<=%[0-9A-Fa-f]{2})"
-    r"|(?<=\[[0-9]m)|(?<=[\[;][0-9]{2}m)"
-)
-_ESCAPE_LETTERS: Final = frozenset("bfnrtu")
+__all__ = ["SHAPES", "Shape"]
 
 
 @frozen
@@ -168,142 +148,14 @@ SHAPES: Final = (
         vague=True,
         accepts=is_basic,
     ),
-    # RFC 3986, section 3.2.1: user information ends at the last @ before the path.
+    # RFC 3986, section 3.2.1: user information ends at the last @ before the path. Some JSON escapes slashes.
     Shape(
         "url_password",
         ":",
-        r"""//[^\s/?#@:"'`<>\\]{0,256}+:([^\s/?#"'`<>\\]{1,256})@""",
-        peek="//",
+        r"""(?:\\{0,3}/){2}[^\s/?#@:"'`<>\\]{0,256}+:([^\s/?#"'`<>\\]{1,256})@""",
+        peek=r"\\{0,3}/\\{0,3}/",
         inside=True,
         vague=True,
         accepts=is_given,
     ),
 )
-
-_PEM_HEAD: Final = "-----BEGIN"
-_PEM_BEGIN: Final = re.compile(r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----")
-_PEM_END: Final = re.compile(r"-----END [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----")
-# An RSA key of 16,384 bits has 12,600 characters, and lines of it may be numbered and indented.
-_PEM_CHARS: Final = 32 * 1024
-# Lines of a key of which more than the lines is in between, such as quotes; not the words of our marker.
-_PEM_LINE: Final = re.compile(r"(?:(?<![A-Za-z0-9+/=\\\[:_])|(?<=\\[nrt]))[A-Za-z0-9+/]{4,}={0,2}")
-_PEM_LONG_LINE: Final = re.compile(r"(?:(?<![A-Za-z0-9+/=\\\[:_])|(?<=\\[nrt]))[A-Za-z0-9+/]{32,}={0,2}")
-
-
-def find_secrets(text: str) -> list[Span]:
-    """Return where the secrets of a text are, in order and apart from each other."""
-    found: list[Span] = []
-    sure_until = judged_until = 0
-    for window in range(0, len(text), _WINDOW_CHARS):
-        window_end = window + _WINDOW_CHARS
-        for hit in _HEADS.finditer(text, window, window_end + _PEEK_CHARS):
-            at = hit.start()
-            if at >= window_end:
-                break
-            if at < sure_until:
-                continue
-            last = text[at]
-            spans, sure_until = _private_key(text, at) if last == "N" else ([], 0)
-            spans = spans or _shapes_at(text, at)
-            if not spans and at >= judged_until and (named_at := _NAMED_AT.get(last)) is not None:
-                span, judged_until = named_at(text, at)
-                spans = [] if span is None else [span]
-            for span in spans:
-                found.append(span)
-                if not span.vague:
-                    sure_until = max(sure_until, span.end)
-    return _apart(found)
-
-
-def _shapes_at(text: str, at: int) -> list[Span]:
-    """Return the secret whose head ends at a place, if there is one; more if there are opinions on it."""
-    spans: list[Span] = []
-    for length, heads in _RULES.get(text[at], ()):
-        start = at + 1 - length
-        shapes = heads.get(text[max(0, start) : at + 1])
-        if shapes is None:
-            continue
-        for shape in shapes:
-            # The escape's own letter begins nothing.
-            if not shape.inside and (
-                _WORD_STARTS.match(text, start) is None
-                or (text[start] in _ESCAPE_LETTERS and text[start - 1 : start] == "\\")
-            ):
-                continue
-            match = _compiled(shape.tail).match(text, at + 1)
-            if match is None:
-                continue
-            first, end = match.span(1) if match.re.groups else (start, match.end())
-            if shape.accepts is None or shape.accepts(text[first:end]):
-                spans.append(Span(first, end, shape.name, shape.vague))
-    return spans
-
-
-def _private_key(text: str, at: int) -> tuple[list[Span], int]:
-    """Return the private key whose `BEGIN` ends at a place, and how far it has been looked for.
-
-    One that is cut off, or stands in quoted lines, loses its lines one by one, since JSON has quotes of
-    its own between them.
-    """
-    begin = _PEM_BEGIN.match(text, max(0, at + 1 - len(_PEM_HEAD)))
-    if begin is None:
-        return [], 0
-    body_end = text.find("-----", begin.end(), begin.end() + _PEM_CHARS)
-    end = None if body_end < 0 else _PEM_END.match(text, body_end)
-    if end is not None and text.find('"', begin.end(), body_end) < 0:
-        return [Span(begin.start(), end.end(), "private_key")], end.end()
-    if body_end < 0:
-        body_end = min(len(text), begin.end() + _PEM_CHARS)
-    lines = (_PEM_LONG_LINE if end is None else _PEM_LINE).finditer(text, begin.end(), body_end)
-    return [Span(*line.span(), "private_key") for line in lines], body_end
-
-
-def _apart(found: list[Span]) -> list[Span]:
-    """Join spans that overlap, under the name of the one that is sure."""
-    apart: list[Span] = []
-    for span in sorted(found, key=lambda span: span.start):
-        if apart and span.start < apart[-1].end:
-            last = apart.pop()
-            named = last if span.vague or not last.vague else span
-            apart.append(Span(last.start, max(last.end, span.end), named.name, named.vague))
-        else:
-            apart.append(span)
-    return apart
-
-
-def _rules() -> dict[str, tuple[tuple[int, dict[str, list[Shape]]], ...]]:
-    """Return the shapes by the last character of their heads, then by the length of the head, then by head."""
-    rules: dict[str, dict[int, dict[str, list[Shape]]]] = {}
-    for shape in SHAPES:
-        for head in shape.heads.split():
-            rules.setdefault(head[-1], {}).setdefault(len(head), {}).setdefault(head, []).append(shape)
-    return {last: tuple(lengths.items()) for last, lengths in rules.items()}
-
-
-def _heads() -> re.Pattern[str]:
-    """Return the expression that finds where heads end, and where names of secret fields may.
-
-    Its alternatives begin with one character each, which `re` then looks for with a table.
-    """
-    tests: dict[str, list[str]] = {last: [] for last in _RULES}
-    for last, lengths in _RULES.items():
-        for _, heads in lengths:
-            plain: list[str] = []
-            for head, shapes in heads.items():
-                behind = re.escape(head)
-                if all(shape.peek for shape in shapes):
-                    tests[last] += [f"(?<={behind})(?={shape.peek})" for shape in shapes]
-                else:
-                    plain.append(behind)
-            if plain:
-                tests[last].append(f"(?<={'|'.join(plain)})")
-    for last, test in (("N", f"(?<={_PEM_HEAD})"), ("-", OPTION), ("=", SEPARATOR), (":", SEPARATOR)):
-        tests.setdefault(last, []).append(test)
-    return re.compile("|".join(f"{re.escape(last)}(?:{'|'.join(each)})" for last, each in tests.items()))
-
-
-_RULES: Final = _rules()
-_HEADS: Final = _heads()
-_NAMED_AT: Final = {"=": field_at, ":": field_at, "-": option_at}
-# Most of the shapes are never met: those that are get their expressions when they are.
-_compiled: Final = cache(re.compile)

@@ -31,7 +31,7 @@ _JUDGED_CHARS: Final = 256
 # What stands for a value that is elsewhere, or for none.
 _PLACEHOLDER: Final = re.compile(
     r"[$%{<*#]|&lt;|\[redacted:|\.\.|[xX]{4}|(?i:your|example|placeholder|redacted|change|replace|insert|dummy|"
-    r"undefined|required|optional|env[.:]|process\.|op:|vault:|file:|https?:)"
+    r"undefined|required|optional|env[.:]|process\.|op:|vault:|file:|arn:|https?:)"
 )
 # The name of an environment variable, and a path of attributes: `GITHUB_TOKEN`, `self.config.token`.
 _VARIABLE: Final = re.compile(r"[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)++")

@@ -107,7 +107,7 @@ class Committer:
             self._database.connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
         except sqlite3.DatabaseError as error:
             # The rows are safe in the WAL, so this is no trouble yet; the next commit meets the same disk.
-            if is_damage(error) or not _is_environment(error):
+            if not _is_environment(error):
                 self._judge(error)
             log.debug("checkpoint: %s", error)
 
