@@ -13,7 +13,6 @@ round's packets are kept in a file. Exit code 1 if anything of this is broken.
 import argparse
 import contextlib
 import secrets
-import statistics
 import sys
 import tempfile
 import time
@@ -28,8 +27,9 @@ from bench.tally import Tally, settle
 _MIB = 1024 * 1024
 # The tallest series table, buffers and caches are full long before a fifth of the run.
 _WARM_SHARE = 0.2
-# One body of 16 MiB moves a single look, so the median over this share of the run counts.
-_SPAN_SHARE = 0.1
+# Memory is measured at rest: one body of 16 MiB moves any other look, and trace-agent gives back what a
+# burst took at its next look at its heap, every 10 s.
+_REST_S = 25.0
 _GROWTH_LIMIT_BYTES = 6 * _MIB
 _HEALTH_LIMIT_S = 1.0
 
@@ -72,7 +72,7 @@ def _fuzz(running: Agent, fuzzer: Fuzzer, options: argparse.Namespace, keep: Pat
     """Run rounds until enough is sent; return what is wrong."""
     begun = shown = time.monotonic()
     target = running.target
-    sizes: list[tuple[int, int]] = []
+    warm_rss: int | None = None
     while fuzzer.sent < options.count:
         try:
             fuzzer.round(options.count - fuzzer.sent)
@@ -83,7 +83,8 @@ def _fuzz(running: Agent, fuzzer: Fuzzer, options: argparse.Namespace, keep: Pat
             where = f"round {fuzzer.rounds} ({fuzzer.carrier}), kept in {keep}"
             return [f"{where}: trace-agent is {state}: {type(error).__name__}: {error}"]
         now = time.monotonic()
-        sizes.append((fuzzer.sent, target.rss_bytes() or 0))
+        if warm_rss is None and fuzzer.sent >= _WARM_SHARE * options.count:
+            warm_rss = _rss_at_rest(running)
         if now - shown > 10:
             shown = now
             rss = (target.rss_bytes() or 0) / _MIB
@@ -93,13 +94,14 @@ def _fuzz(running: Agent, fuzzer: Fuzzer, options: argparse.Namespace, keep: Pat
             )
         if now - begun > options.minutes * 60:
             return [f"only {fuzzer.sent} of {options.count} sent in {options.minutes:g} minutes"]
-    warm_rss = _usual(sizes, _WARM_SHARE * options.count, (_WARM_SHARE + _SPAN_SHARE) * options.count)
-    end_rss = _usual(sizes, (1 - _SPAN_SHARE) * options.count, options.count)
+    end_rss = _rss_at_rest(running)
+    warm_rss = end_rss if warm_rss is None else warm_rss
     growth = end_rss - warm_rss
     print(
         f"{fuzzer.sent:,} packets in {time.monotonic() - begun:.0f} s"
         f" ({', '.join(f'{name} {count:,}' for name, count in fuzzer.sent_by.items())})\n"
-        f"RSS at {_WARM_SHARE:.0%}: {warm_rss / _MIB:.1f} MiB, at the end: {end_rss / _MIB:.1f} MiB\n"
+        f"RSS at rest, after {_WARM_SHARE:.0%}: {warm_rss / _MIB:.1f} MiB, in the end: "
+        f"{end_rss / _MIB:.1f} MiB\n"
         f"/health: slowest {fuzzer.slowest_health_s * 1000:.1f} ms of {fuzzer.rounds} asked,"
         f" after round {fuzzer.slowest_round}"
     )
@@ -111,10 +113,10 @@ def _fuzz(running: Agent, fuzzer: Fuzzer, options: argparse.Namespace, keep: Pat
     return problems + fuzzer.complaints()
 
 
-def _usual(sizes: list[tuple[int, int]], first: float, last: float) -> int:
-    """Return the median of the sizes seen while between `first` and `last` packets were sent."""
-    seen = [size for sent, size in sizes if first <= sent <= last]
-    return int(statistics.median(seen)) if seen else 0
+def _rss_at_rest(running: Agent) -> int:
+    """Return the resident memory after a time in which nothing was sent."""
+    time.sleep(_REST_S)
+    return running.target.rss_bytes() or 0
 
 
 def _finish(running: Agent, fuzzer: Fuzzer) -> list[str]:

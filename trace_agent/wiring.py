@@ -38,6 +38,7 @@ from trace_agent.ingest.sockets import Sockets
 from trace_agent.ingest.udp import queue_bytes, serve_udp
 from trace_agent.ingest.unix import serve_unix
 from trace_agent.machine import now_ms, port_holder
+from trace_agent.observe.heap import bound_arenas, keep_trimmed
 from trace_agent.observe.own import LoopLag, read_own
 from trace_agent.store.database import open_database
 from trace_agent.store.preparation import Preparation
@@ -146,6 +147,7 @@ class Agent:
                 store.start_soon(self.writer.run)
                 store.start_soon(self.writer.check_file)
                 store.start_soon(self.lag.run)
+                store.start_soon(keep_trimmed)
                 async with trio.open_nursery() as readers:
                     readers.start_soon(self.inbox.run)
                     async with trio.open_nursery() as sources, trio.open_nursery() as streams:
@@ -250,6 +252,7 @@ async def run(settings: Settings, begun_ms: int) -> int:
         StoreError: the database cannot be opened.
         ListenError: an address cannot be listened on.
     """
+    bound_arenas()
     agent = Agent(settings)
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async with trio.open_nursery() as watch:

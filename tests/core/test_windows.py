@@ -49,7 +49,7 @@ def test_counter() -> None:
 
 
 def test_counter_never_goes_down() -> None:
-    """A negative sample lowers the window's sum, not the total that Prometheus sees; it has a total of its own."""
+    """A negative sample lowers the window's sum, not the total for Prometheus; it has a total of its own."""
     window, series = folded(*(sample(MetricKind.COUNTER, value) for value in (5.0, -3.0)))
 
     assert (window.count, window.sum) == (2.0, 2.0)

@@ -1,6 +1,7 @@
 """Events are made fit to be stored: secrets masked before anything is cut, words bounded, calls priced."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from attrs import evolve
@@ -11,6 +12,7 @@ from trace_agent.core.pricing import Basis
 from trace_agent.core.redact import Redactor
 from trace_agent.core.settings import TextPolicy
 from trace_agent.store.preparation import AS_IT_CAME, Preparation
+from trace_agent.store.price_list import SHIPPED
 from trace_agent.store.prices import Prices
 
 KEY = "sk-ant-api03-" + "Ab3_" * 23 + "-Zx9QAA"
@@ -94,6 +96,19 @@ def test_cost(prices: Prices) -> None:
     cost = Preparation(prices=prices).cost(call(tokens={"input": 12, "cache_read": 1500, "output": 5}))
 
     assert (cost.nusd, cost.basis) == (12 * 3_000 + 1500 * 300 + 5 * 15_000, Basis.LIST)
+
+
+def test_a_broken_price_table_costs_no_call(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A table that cannot be read leaves the call without a price; the error is no damage of the database."""
+    table = tmp_path / "prices.sqlite"
+    table.write_bytes(SHIPPED.read_bytes())
+    with Prices(table) as prices:
+        # Behind the header and the first page, which were read when it was opened.
+        table.write_bytes(table.read_bytes()[:8192] + b"\xff" * (table.stat().st_size - 8192))
+        cost = Preparation(prices=prices).cost(call(tokens={"input": 1, "output": 1}))
+
+    assert (cost.nusd, cost.basis) == (None, Basis.UNKNOWN)
+    assert "price table cannot be read" in caplog.text
 
 
 def test_a_cost_beyond_sqlite_is_unknown(prices: Prices) -> None:

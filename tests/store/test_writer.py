@@ -152,6 +152,7 @@ async def test_flush(rig: Rig) -> None:
             assert len(rig.stored_ids("metrics")) == number + 1
 
     assert rig.counts.events.stored == 5
+    assert b"event-4" in rig.database.path.read_bytes()  # out of the log, into the file itself
     assert rig.writer.state.last_commit_ms == NOW_MS
     assert meta(rig.database.connection, "rows_stored") == row_count(rig.database.connection) == 10
 

@@ -72,9 +72,7 @@ class Redactor:
         redact = self.redact if words.kind is TextKind.TEXT else self.redact_json
         parts = tuple(map(redact, words.parts))
         # Compared by identity: comparing texts that differ late would cost as much as searching them.
-        if all(part is given for part, given in zip(parts, words.parts, strict=True)):
-            return words
-        return Text(words.kind, parts)
+        return words if all(map(is_, parts, words.parts)) else Text(words.kind, parts)
 
     def redact_event(self, event: Stored) -> Stored:
         """Return an event without secrets in its texts; the same object if it has none.

@@ -8,7 +8,7 @@ text; neither may be touched.
 import re
 from typing import Final
 
-from trace_agent.core.secret_values import Span, is_password, is_token
+from trace_agent.core.secret_values import Span, is_basic, is_password, is_token
 
 __all__ = ["OPTION", "SEPARATOR", "field_at", "option_at"]
 
@@ -135,11 +135,13 @@ def _value(
     value = match[0] if quoted else match[0].rstrip(".:!?")
     end = match.end()
     # A quoted text of several words is no secret; what is called or indexed is a program.
-    as_expected = _CLOSING.match(text, end) if quoted else text[end : end + 1] not in {"(", "[", "{"}
-    if len(value) < _LEAST_CHARS or not as_expected:
+    is_whole = _CLOSING.match(text, end) if quoted else text[end : end + 1] not in {"(", "[", "{"}
+    if len(value) < _LEAST_CHARS or not is_whole:
         return None, end
     if kind == "password":
         is_secret = is_password(value, quoted=quoted, certain=name[-3:].isupper() and not spaced)
     else:
-        is_secret = is_token(value, quoted=quoted, spaced=spaced)
+        is_secret = is_token(value, quoted=quoted, spaced=spaced) or (
+            kind == "authorization" and is_basic(value)
+        )
     return (Span(start, end, kind, vague=True) if is_secret else None), end

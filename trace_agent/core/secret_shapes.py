@@ -72,7 +72,7 @@ SHAPES: Final = (
     # Clouds and their tools
     Shape("aws_access_key_id", "AKI ASI", r"A[A-Z0-9]{16}(?![A-Za-z0-9])"),
     Shape("digitalocean_token", "dop_v1_ doo_v1_ dor_v1_", rf"{_HEX}{{32,}}"),
-    Shape("fly_token", "FlyV", r"1 [A-Za-z0-9_+/=,-]{20,}"),
+    Shape("fly_token", "FlyV", r"1 [A-Za-z0-9_+/=,-]{20,}(?<!,)"),
     Shape("fly_token", "fo1_ fm1_ fm2_ fm1r_ fm2r_ fm1a_ fm2a_", r"[A-Za-z0-9_+/-]{20,}={0,2}"),
     Shape("tailscale_key", "tskey-", _DASHED),
     Shape("vault_token", "hvs. hvb. hvr.", _DASHED),

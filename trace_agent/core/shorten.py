@@ -9,9 +9,11 @@ are cut at once, and the calls in between cut the same messages in the same way.
 """
 
 import json
+import re
 import sys
 from collections.abc import Sequence
 from hashlib import sha256
+from operator import is_
 from typing import Final, cast
 
 from attrs import define
@@ -27,6 +29,7 @@ EXCERPT_BYTES: Final = 1024
 _HEADS_BYTES: Final = (128, 0)
 # A marker is shorter than this for any size there is; what it would not make shorter is not cut.
 _MARKER_BYTES: Final = 32
+_MARKER: Final = re.compile(r"…\[cut: ([0-9]{1,15}) bytes\]\Z")
 # A list that is too long is cut down to between three quarters of the limit and the limit.
 _STEPS: Final = 4
 # Strings under names with these ends tell what a message is, and tie it to others.
@@ -63,9 +66,14 @@ def shorten(text: Text | None, mode: TextPolicy, limit_bytes: int) -> Text | Non
     if excess <= 0:
         return text
     if text.kind is TextKind.TEXT:
-        return Text(text.kind, (_cut(text.parts[0], limit_bytes),))
+        return _with(text, (_cut(text.parts[0], limit_bytes),))
     step = max(1, limit_bytes // _STEPS) if text.kind is TextKind.LIST else 1
-    return Text(text.kind, _without(text.parts, sizes, excess, -(-excess // step) * step))
+    return _with(text, _without(text.parts, sizes, excess, -(-excess // step) * step))
+
+
+def _with(text: Text, parts: tuple[str, ...]) -> Text:
+    """Return a text with these parts; the same object if they are those it has."""
+    return text if all(map(is_, parts, text.parts)) else Text(text.kind, parts)
 
 
 def _digest(text: Text) -> Text:
@@ -78,8 +86,8 @@ def _digest(text: Text) -> Text:
 def _excerpts(text: Text) -> Text:
     """Return a text with the beginning of each of its strings."""
     if text.kind is TextKind.TEXT:
-        return Text(text.kind, (_cut(text.parts[0], EXCERPT_BYTES),))
-    return Text(text.kind, tuple(_Cutter(EXCERPT_BYTES, sys.maxsize).shorter(part) for part in text.parts))
+        return _with(text, (_cut(text.parts[0], EXCERPT_BYTES),))
+    return _with(text, tuple(_Cutter(EXCERPT_BYTES, sys.maxsize).shorter(part) for part in text.parts))
 
 
 def _without(parts: Sequence[str], sizes: Sequence[int], excess: int, goal: int) -> tuple[str, ...]:
@@ -148,13 +156,16 @@ def _cut(text: str, keep_bytes: int) -> str:
     size = _size_bytes(text)
     if size <= keep_bytes + _MARKER_BYTES:
         return text
+    # A text that is cut for the second time was as long as it was before the first.
+    earlier = _MARKER.search(text, len(text) - _MARKER_BYTES)
+    original = size if earlier is None else earlier[1]
     # No character takes less than a byte, so the bytes are among these characters.
     head = text[:keep_bytes].encode()[:keep_bytes].decode(errors="ignore")
     # A marker of redaction stays whole or goes: half of one looks like a value.
-    marker = head.rfind("[redacted:")
-    if marker >= 0 and "]" not in head[marker:]:
-        head = head[:marker]
-    return f"{head}…[cut: {size} bytes]"
+    secret = head.rfind("[redacted:")
+    if secret >= 0 and "]" not in head[secret:]:
+        head = head[:secret]
+    return f"{head}…[cut: {original} bytes]"
 
 
 def _most_bytes(text: str) -> int:

@@ -3,6 +3,8 @@
 Runs in the writer's thread, since regular expressions and look-ups take time that the event loop has not.
 """
 
+import logging
+import sqlite3
 from typing import Final
 
 from attrs import evolve, frozen
@@ -15,6 +17,8 @@ from trace_agent.core.shorten import shorten
 from trace_agent.store.prices import UNPRICED, Call, Prices
 
 __all__ = ["AS_IT_CAME", "Preparation", "Stored"]
+
+log = logging.getLogger(__name__)
 
 Stored = Llm | Event | Failure
 
@@ -60,7 +64,12 @@ class Preparation:
         if self.prices is None:
             return UNPRICED
         names = Call(call.provider, call.model, call.response_model, call.ts_ms)
-        cost = self.prices.cost(names, call.tokens, context_of(call.usage, call.attributes))
+        try:
+            cost = self.prices.cost(names, call.tokens, context_of(call.usage, call.attributes))
+        except sqlite3.Error as error:
+            # Let out, it would be taken for damage of the database that is being written.
+            log.error("the price table cannot be read, the call has no price: %s", error)  # noqa: TRY400
+            return UNPRICED
         # Token counts that a sender made up must not cost the call its row.
         return cost if cost.nusd is None or cost.nusd < _NUSD_LIMIT else UNPRICED
 
