@@ -26,9 +26,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     begun_ms = now_ms()
     words = sys.argv[1:] if arguments is None else list(arguments)
+    # `--config` counts wherever it stands, before the command or after it.
+    where = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    where.add_argument("--config")
+    chosen, words = where.parse_known_args(words)
     options = _parser(words).parse_args(words)
     try:
-        settings = read_settings(options.config)
+        settings = read_settings(chosen.config)
         if options.command == "run":
             return _run(settings, begun_ms)
         if options.command == "config":

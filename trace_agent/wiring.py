@@ -84,6 +84,7 @@ class Agent:
             undo.callback(self.database.close)
             self._sockets = Sockets(settings, port_holder)
             undo.pop_all()
+        self._kernel_drops = [drops for _, drops in self._sockets.udp]
         new_id = IdMaker(os.urandom)
         budget = Budget(settings.ring_mb * _MB)
         self.rollup = Rollup(max_series=settings.max_series, new_id=new_id)
@@ -136,6 +137,11 @@ class Agent:
             Listener(Carrier.UNIX, str(self._sockets.unix.path)),
         )
 
+    @property
+    def kernel_drops(self) -> int:
+        """Return how many datagrams the kernel dropped, as of the last look."""
+        return sum(drops.total for drops in self._kernel_drops)
+
     async def run(self, task_status: trio.TaskStatus["Agent"] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve until `stopping` is set, then store all that was received.
 
@@ -155,6 +161,8 @@ class Agent:
                         task_status.started(self)
                         await self.stopping.wait()
                         streams.cancel_scope.cancel()
+                    for drops in self._kernel_drops:
+                        drops.read()
                     # What is sent from here on would never be read: its senders had better know.
                     self._sockets.close()
                     with trio.move_on_after(_DRAIN_TIMEOUT_S):
@@ -300,8 +308,9 @@ def _farewell(agent: Agent) -> int:
     """Print the laws of CONTRACT section 4 as they stand at the end; return the exit code."""
     for carrier, packets in agent.counts.packets.items():
         log.info(
-            "%s packets: received %d = accepted %d + refused %d + dropped %d",
+            "%s packets: received %d = accepted %d + refused %d + dropped %d%s",
             carrier, packets.received, packets.accepted, packets.refused.total(), packets.dropped.total(),
+            f"; dropped by the kernel before: {agent.kernel_drops}" if carrier is Carrier.UDP else "",
         )  # fmt: skip
     events = agent.counts.events
     log.info(

@@ -297,6 +297,16 @@ def test_unknown_type(type_: object) -> None:
     assert refusal({**FULL["llm"], "type": type_}).reason is Reason.UNKNOWN_TYPE
 
 
+@pytest.mark.parametrize("key", ["resourceSpans", "resourceLogs", "resourceMetrics"])
+def test_opentelemetry_is_no_empty_call(key: str) -> None:
+    """An OTLP envelope where a call is expected is refused by name, not stored as a call of nothing."""
+    with pytest.raises(EventError) as caught:
+        read({key: []}, "llm")
+
+    assert caught.value.reason is Reason.UNKNOWN_TYPE
+    assert "OpenTelemetry" in caught.value.detail
+
+
 def test_missing_type() -> None:
     """An event without a type is refused where none is implied."""
     assert str(refusal({"name": "n"})) == "unknown_type: type must be llm, event, error or metric"

@@ -116,6 +116,7 @@ IN_PLACE: Final[tuple[tuple[str, str], ...]] = (
     # shells
     ("password", "PASSWORD=«correcthorse»"),
     ("password", "export DB_PASSWORD=«Sup3r$ecret!»"),
+    ("password", "PASSWORD=«$ecret-123!» OTHER_PASSWORD='«#1changeling»'"),
     ("access_key", "AWS_SECRET_ACCESS_KEY=«wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY»"),
     ("api_key", "run --api-key «abcd1234efgh» now"),
     ("password", "run --db-password='«hunter22»'"),
@@ -137,6 +138,7 @@ IN_PLACE: Final[tuple[tuple[str, str], ...]] = (
     ("password", '{"password":"«a,b]c}d:e»"}'),
     ("password", r'{"password":"«a\\b\"c'.replace(r"\"c", "cd") + 'efgh»"}'),
     ("api_key", '{"apiKey":"«k-1234567890»"}'),
+    ("api_key", '{"apiKey":"«my-local-key»"}'),
     ("api_key", r"{\"api_key\": \"«abcdefgh12345678»\"}"),
     ("token", r"{\\\"botToken\\\":\\\"«abcd1234efgh»\\\"}"),
     ("token", '["--token", "«abcd1234efgh»"]'),
@@ -160,6 +162,7 @@ ORDINARY: Final = (
     "token = tokens2024[0]",
     "const apiKey = process.env.API_KEY_1",
     "secret = config.secret_v2",
+    "SECRET_KEY = 'aws_secret_access_key'",
     "secret = self.config.secret2",
     "def f(password: str, token: Optional[str] = None)",
     "login(password=password, token=user_token)",
@@ -276,7 +279,7 @@ def test_secret_within_json(name: str, secret: str) -> None:
 def test_part_of_a_text_is_masked(name: str, text: str) -> None:
     """Where only the place tells, the secret is masked and its surroundings stay."""
     given_text = text.replace("«", "").replace("»", "")
-    expected = re.sub("«.*»", lambda _: f"[redacted:{name}]", text, flags=re.DOTALL)
+    expected = re.sub("«[^»]*»", lambda _: f"[redacted:{name}]", text, flags=re.DOTALL)
     json_text = compact({"text": given_text})
 
     assert Redactor().redact(given_text) == expected

@@ -441,14 +441,24 @@ async def test_bomb_without_room(nursery: trio.Nursery, autojump_clock: MockCloc
     rig = Rig(limit_bytes=100_000)
     peer = Peer(rig)
     nursery.start_soon(peer.serve)
-    await rig.inbox.reserve(1)
+    await rig.inbox.reserve(50_000)
     began_s = trio.current_time()
-    await peer.request("POST", "/post", gzip.compress(bytes(1_000_000)), {"Content-Encoding": "gzip"})
+    await peer.request("POST", "/post", gzip.compress(bytes(100_000)), {"Content-Encoding": "gzip"})
 
     assert trio.current_time() - began_s == pytest.approx(5)
     assert rig.budget.peak_bytes <= 100_000
     assert peer.echo.refused == [Reason.RING_FULL]
-    assert rig.budget.used_bytes == 1
+    assert rig.budget.used_bytes == 50_000
+
+
+async def test_a_body_larger_than_the_ring(nursery: trio.Nursery) -> None:
+    """What could never fit is refused as too large, rather than told to come again for ever."""
+    rig = Rig(limit_bytes=100_000)
+    peer = Peer(rig)
+    nursery.start_soon(peer.serve)
+    await peer.request("POST", "/post", bytes(100_001))
+
+    assert peer.echo.refused == [Reason.TOO_LARGE]
 
 
 async def test_room_comes_and_goes(nursery: trio.Nursery, autojump_clock: MockClock) -> None:

@@ -333,3 +333,28 @@ def test_replaced_words(database: Database, committer: Committer) -> None:
 
     assert [row["input_ref"] for row in rows(database.connection, "llm")] == [1]
     assert [row["id"] for row in rows(database.connection, "texts")] == [1]
+
+
+def test_deleted_while_open(database: Database, state: WriterState, committer: Committer) -> None:
+    """A file that somebody deleted is begun anew, and the batch is stored in the new one."""
+    committer.commit([call("a")], [])
+    for name in ("", "-wal", "-shm"):
+        database.path.with_name(database.path.name + name).unlink(missing_ok=True)
+
+    outcome = committer.commit([call("b")], [])
+
+    assert outcome == Outcome(stored=1)
+    assert looking(database.path, lambda other: ids(other, "llm")) == ["b"]
+    assert "deleted while it was in use" in str(corrupt_reports(database)[0]["message"])
+    assert state.damaged == 1
+
+
+def test_replaced_while_open(database: Database, state: WriterState, committer: Committer) -> None:
+    """Another file in the place of ours is not touched; nothing is stored, and health can say why."""
+    committer.commit([call("a")], [])
+    database.path.unlink()
+    database.path.write_bytes(b"not ours")
+
+    assert committer.commit([call("b")], []) is None
+    assert "replaced by another file" in str(state.error)
+    assert database.path.read_bytes() == b"not ours"

@@ -43,6 +43,8 @@ _FUTURE_LIMIT_MS: Final = 60 * 60 * 1000
 _NUSD_PER_USD: Final = 1_000_000_000
 _COST_LIMIT_USD: Final = 1_000_000
 
+# What the envelopes of OTLP/JSON hold (opentelemetry-proto, ExportTraceServiceRequest and its siblings).
+_OPENTELEMETRY: Final = frozenset({"resourceSpans", "resourceLogs", "resourceMetrics"})
 _OK_WORDS: Final = frozenset({"ok", "success", "succeeded", "completed", "complete"})
 # What senders call failures, as `status` or `error.kind`, beside the names of `ErrorKind` themselves.
 _KIND_WORDS: Final = {kind.value: kind for kind in ErrorKind} | {
@@ -104,6 +106,9 @@ class EventReader:
         kind = fields.get("type")
         if kind is None:
             kind = implied_type
+        if not _OPENTELEMETRY.isdisjoint(fields):
+            # Without a word it would be taken for a call of which nothing is told.
+            raise EventError(Reason.UNKNOWN_TYPE, "OpenTelemetry exports are not read by this version")
         # An unhashable type (a list, a map) is as unknown as a wrong word.
         build = _BUILDERS.get(kind) if isinstance(kind, str) else None
         if build is None:

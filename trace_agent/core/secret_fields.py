@@ -141,7 +141,8 @@ def _value(
     if kind == "password":
         is_secret = is_password(value, quoted=quoted, certain=name[-3:].isupper() and not spaced)
     else:
-        is_secret = is_token(value, quoted=quoted, spaced=spaced) or (
+        certain = kind.endswith("_key")
+        is_secret = is_token(value, quoted=quoted, spaced=spaced, certain=certain) or (
             kind == "authorization" and is_basic(value)
         )
     return (Span(start, end, kind, vague=True) if is_secret else None), end

@@ -28,10 +28,12 @@ class Span:
 
 # Judgements are made on so many characters.
 _JUDGED_CHARS: Final = 256
-# What stands for a value that is elsewhere, or for none.
+# What stands for a value that is elsewhere, or for none: variables of shells and templates, words.
 _PLACEHOLDER: Final = re.compile(
-    r"[$%{<*#]|&lt;|\[redacted:|\.\.|[xX]{4}|(?i:your|example|placeholder|redacted|change|replace|insert|dummy|"
-    r"undefined|required|optional|env[.:]|process\.|op:|vault:|file:|arn:|https?:)"
+    r"\$(?:[({]|\w+\Z)|%(?:[({]|\w+%|s\b)|\{\{|\{\w+\}|#\{|<|&lt;|\*{3}|\.\.|[xX]{4}|\[redacted:"
+    r"|(?i:(?:example|placeholder|redacted|change|replace|insert|dummy|undefined|required|optional)(?![a-z])"
+    r"|your(?:api|access|auth|key|own|pass|secret|token|[^a-z])|change_?me|env[.:]|process\."
+    r"|op:|vault:|file:|arn:|https?:)"
 )
 # The name of an environment variable, and a path of attributes: `GITHUB_TOKEN`, `self.config.token`.
 _VARIABLE: Final = re.compile(r"[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)++")
@@ -63,13 +65,14 @@ def is_basic(value: str) -> bool:
     return len(value) % 4 == 0 and (value.endswith("=") or _is_scattered(value[:_JUDGED_CHARS]))
 
 
-def is_token(value: str, *, quoted: bool, spaced: bool) -> bool:
+def is_token(value: str, *, quoted: bool, spaced: bool, certain: bool = False) -> bool:
     """Return whether the value of a field that holds a token, a key or a secret is one.
 
     Args:
         value: at least 8 characters.
         quoted: it stands in quotes; otherwise it may be an expression of some language.
         spaced: there is space before it, as in prose and in programs.
+        certain: the field holds nothing else, so that words in quotes are a secret too.
     """
     if _AWS_SECRET.fullmatch(value):
         return True
@@ -80,7 +83,8 @@ def is_token(value: str, *, quoted: bool, spaced: bool) -> bool:
         return False
     if _DIGIT.search(value):
         return _LETTER.search(value) is not None
-    return len(value) >= _RANDOM_CHARS and _is_scattered(value)
+    # Words that underscores join are a name.
+    return (certain and quoted and "_" not in value) or (len(value) >= _RANDOM_CHARS and _is_scattered(value))
 
 
 def is_password(value: str, *, quoted: bool, certain: bool) -> bool:

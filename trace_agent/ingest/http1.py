@@ -39,6 +39,10 @@ _SERVER: Final = f"trace-agent/{__version__}"
 class Reservations(Protocol):
     """Counts the bytes of bodies into the ring while they arrive; the inbox, in the agent."""
 
+    @property
+    def limit_bytes(self) -> int:
+        """Return how much can ever fit."""
+
     async def reserve(self, size_bytes: int) -> None:
         """Wait until so many bytes fit, and count them in."""
 
@@ -116,8 +120,8 @@ class HttpConnection:
         """
         if not Inflater.knows(self._encoding):
             raise PacketError(Reason.MEDIA_TYPE, "Content-Encoding must be gzip or deflate")
-        if self._length is not None and self._length > BODY_LIMIT_BYTES:
-            raise PacketError(Reason.TOO_LARGE)
+        if self._length is not None and self._length > self._limit_bytes:
+            raise self._too_large()
         if self._h11.they_are_waiting_for_100_continue:
             await self._send_all(self._h11.send(h11.InformationalResponse(status_code=100, headers=[])))
         room = _Room(self._reservations)
@@ -179,13 +183,21 @@ class HttpConnection:
                     return None
         return None
 
+    @property
+    def _limit_bytes(self) -> int:
+        # What is larger than the whole ring would be told to come again for ever.
+        return min(BODY_LIMIT_BYTES, self._reservations.limit_bytes)
+
+    def _too_large(self) -> PacketError:
+        return PacketError(Reason.TOO_LARGE, f"a body may have {self._limit_bytes} bytes, after inflation")
+
     async def _inflated(self, room: "_Room") -> bytes:
         inflater = Inflater(self._encoding)
         body = bytearray()
         while (data := await self._body_data()) is not None:
             for piece in inflater.feed(data):
-                if len(body) + len(piece) > BODY_LIMIT_BYTES:
-                    raise PacketError(Reason.TOO_LARGE)
+                if len(body) + len(piece) > self._limit_bytes:
+                    raise self._too_large()
                 await room.take(len(piece))
                 body += piece
                 # One read may bring thousands of tiny chunks, or inflate to a thousand times its size:

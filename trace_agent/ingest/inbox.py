@@ -62,6 +62,11 @@ class Inbox:
         self._queued: Counter[Carrier] = Counter()
 
     @property
+    def limit_bytes(self) -> int:
+        """Return how much fits when nothing else waits."""
+        return self._budget.limit_bytes
+
+    @property
     def lossy_share(self) -> float:
         """Return how much of the ring lossy packets fill, 0 to 1."""
         return self._lossy.used_bytes / self._budget.limit_bytes

@@ -13,7 +13,6 @@ from trace_agent.core.errors import PacketError, PeerError, Reason
 from trace_agent.core.events import Json
 from trace_agent.core.http import Request, Response, error_response, json_response
 from trace_agent.dialects.native import Form
-from trace_agent.ingest.http1 import BODY_LIMIT_BYTES
 from trace_agent.ingest.inbox import Inbox
 from trace_agent.ingest.reading import Chunk, Reply
 
@@ -128,7 +127,5 @@ def _form(request: Request) -> Form:
 def _error(error: PeerError) -> Response:
     status = _STATUS_OF.get(error.reason, 400)
     message = error.detail or str(error.reason)
-    if error.reason is Reason.TOO_LARGE:
-        message = f"a body may have {BODY_LIMIT_BYTES} bytes, after inflation"
     headers = _RETRY_AFTER if status == 503 else ()
     return error_response(status, str(error.reason), message, headers)

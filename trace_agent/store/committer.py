@@ -83,6 +83,8 @@ class Committer:
             sqlite3.Error: our SQL is wrong.
         """
         try:
+            if self._damage is None and self._database.is_gone():
+                self._damage = "the file was deleted while it was in use"
             if self._damage is not None:
                 self._begin_anew(self._damage)
             if self._report is not None:
@@ -139,10 +141,11 @@ class Committer:
     def _note_damage(self, trouble: str, target: Path) -> None:
         self._state.damaged += 1
         now_ms = self._now_ms()
+        kept = f"it is kept as {target.name}" if target.exists() else "a new one was begun"
         self._report = Failure(
             self._new_id(now_ms), True, now_ms, now_ms, None, None, None, None, None, None,
             kind="store.corrupt",
-            message=f"the database was damaged ({trouble}); it is kept as {target.name}",
+            message=f"the database was damaged ({trouble}); {kept}",
             source="trace-agent",
         )  # fmt: skip
 

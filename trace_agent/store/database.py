@@ -61,6 +61,22 @@ class Database:
         self.connection.close()
         os.close(self._lock_fd)
 
+    def is_gone(self) -> bool:
+        """Return whether somebody deleted the file while it is open: what is written then is lost with it.
+
+        Raises:
+            StoreError: another file has taken its place. It is not touched.
+        """
+        try:
+            inode = self.path.stat().st_ino
+        except FileNotFoundError:
+            return True
+        except OSError as error:
+            raise StoreError(f"{self.path}: {_reason(error)}") from error
+        if inode != _read_mark(self._lock_fd).get("inode"):
+            raise StoreError(f"{self.path} was replaced by another file: restart trace-agent to use that one")
+        return False
+
     def begin_anew(self, now_ms: int) -> Path:
         """Set the damaged file aside and open an empty one in its place; may be tried again if it fails.
 
@@ -95,6 +111,8 @@ def open_database(path: Path, now_ms: int) -> Database:
     """
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # Two names of one file must not have two locks.
+        path = path.resolve()
         lock_fd = _lock(path)
     except OSError as error:
         raise StoreError(f"{path}: {_reason(error)}; choose another place (setting `db`)") from error
@@ -250,7 +268,10 @@ def _set_aside(path: Path, now_ms: int) -> Path:
         source = path.with_name(path.name + suffix)
         if source.exists():
             source.rename(target.with_name(target.name + suffix))
-    log.error("database damaged, set aside as %s, going on with a new one", target)
+    if target.exists():
+        log.error("database damaged, set aside as %s, going on with a new one", target)
+    else:
+        log.error("database %s is gone, going on with a new one", path)
     damaged = sorted(
         (file for file in path.parent.glob(f"{path.name}.corrupt.*") if not file.name.endswith("-wal")),
         reverse=True,
