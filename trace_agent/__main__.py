@@ -27,8 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     begun_ms = now_ms()
     words = sys.argv[1:] if arguments is None else list(arguments)
     # `--config` counts wherever it stands, before the command or after it.
-    where = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    where.add_argument("--config")
+    where = argparse.ArgumentParser(prog="trace-agent", add_help=False, allow_abbrev=False)
+    where.add_argument("--config", metavar="FILE")
     chosen, words = where.parse_known_args(words)
     options = _parser(words).parse_args(words)
     try:

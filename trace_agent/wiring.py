@@ -198,14 +198,14 @@ class Agent:
             db=db,
             db_bytes=_size(db),
             wal_bytes=_size(db.with_name(f"{db.name}-wal")),
-            disk_free_bytes=shutil.disk_usage(db.parent).free,
+            disk_free_bytes=_free(db.parent),
             rss_bytes=own.rss_bytes,
             private_bytes=own.private_bytes,
             cpu_s=own.cpu_s,
             gc_collections=own.gc_collections,
             loop_lag_p99_ms=self.lag.p99_ms,
             loop_lag_max_ms=self.lag.max_ms,
-            series=sum(1 for _ in self.rollup.series()),
+            series=len(self.rollup),
             series_overflowed=self.rollup.overflowed,
         )
 
@@ -354,4 +354,11 @@ def _size(path: Path) -> int | None:
     try:
         return path.stat().st_size
     except OSError:
+        return None
+
+
+def _free(directory: Path) -> int | None:
+    try:
+        return shutil.disk_usage(directory).free
+    except OSError:  # somebody has removed it; the store says so
         return None

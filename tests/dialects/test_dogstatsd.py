@@ -174,3 +174,12 @@ def test_messages_end_somewhere() -> None:
     packet = "_sc|db|0|m:a" + "\nnoise" * 10_000
 
     assert line_end(packet, 0) <= 8192 + len("\nnoise")
+
+
+def test_claimed_lengths_are_not_believed() -> None:
+    """Lengths that no line may have end the line at its newline, however much of a packet they claim."""
+    line = "_e{9999,9999}:é" + "a" * 9998 + "|" + "b" * 9999
+
+    assert line_end(line + "\nhits:1|c", 0) == len(line)
+    with pytest.raises(EventError):
+        read_notice(line)

@@ -25,6 +25,7 @@ from tests.store.building import (
     rows,
     window,
 )
+from trace_agent.core.errors import StoreError
 from trace_agent.store.committer import Committer, WriterState
 from trace_agent.store.database import Database, open_database, quick_check
 from trace_agent.store.tables import Outcome, Stored
@@ -338,13 +339,15 @@ def test_replaced_words(database: Database, committer: Committer) -> None:
 def test_deleted_while_open(database: Database, state: WriterState, committer: Committer) -> None:
     """A file that somebody deleted is begun anew, and the batch is stored in the new one."""
     committer.commit([call("a")], [])
-    for name in ("", "-wal", "-shm"):
+    for name in ("", "-wal", "-shm", ".lock"):
         database.path.with_name(database.path.name + name).unlink(missing_ok=True)
 
     outcome = committer.commit([call("b")], [])
 
     assert outcome == Outcome(stored=1)
     assert looking(database.path, lambda other: ids(other, "llm")) == ["b"]
+    with pytest.raises(StoreError, match="served by another"):
+        open_database(database.path, NOW_MS)
     assert "deleted while it was in use" in str(corrupt_reports(database)[0]["message"])
     assert state.damaged == 1
 

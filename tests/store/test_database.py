@@ -352,15 +352,29 @@ def test_lock_is_given_back(path: Path) -> None:
     assert refused(path) == refused(path)
 
 
-@pytest.mark.parametrize("mark", [b"", b'{"pid": 1, "inode"', b"[1]", b"\xff\xfe"])
+@pytest.mark.parametrize("mark", [b"", b'{"pi', b'{"pid": 1, "inode"'])
 def test_broken_mark(path: Path, mark: bytes) -> None:
-    """A lock file that a kill has cut short, or anything else, is no hindrance."""
+    """A lock file that a kill has cut short is no hindrance."""
     fill(path)
     path.with_name("traces.db.lock").write_bytes(mark)
     opened = open_database(path, NOW_MS)
     opened.close()
 
     assert opened.set_aside is None
+
+
+@pytest.mark.parametrize("content", [b"[1]", b"\xff\xfe", b"somebody's notes"])
+def test_lock_file_of_another_program(path: Path, content: bytes) -> None:
+    """A file of the lock's name that is not ours is neither changed nor removed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = path.with_name("traces.db.lock")
+    lock.write_bytes(content)
+
+    with pytest.raises(NotOursError, match=r"traces\.db\.lock"):
+        open_database(path, NOW_MS)
+
+    assert lock.read_bytes() == content
+    assert not path.exists()
 
 
 @pytest.mark.parametrize("obstacle", ["parent", "lock", "journal"])

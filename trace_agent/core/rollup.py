@@ -103,6 +103,10 @@ class Rollup:
         self._cells = kept
         return windows
 
+    def __len__(self) -> int:
+        """Return how many series are known."""
+        return len(self._series)
+
     def series(self) -> Iterator[Series]:
         """Yield every series that is known, `__other__` of each kind in use among them."""
         return (state.series() for state in self._series.values())

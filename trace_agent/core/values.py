@@ -33,6 +33,8 @@ LABEL_CHARS: Final = 512
 # A number of that many digits is still a label; Python refuses to write integers beyond 4,300.
 _DIGITS_LIMIT: Final = 10 ** (LABEL_CHARS - 1)
 MESSAGE_CHARS: Final = 64 * 1024
+# No conversation has more messages; a longer list is kept as one value, since each part costs a row.
+_LIST_PARTS: Final = 4096
 # Counts stay exact in JavaScript and JSON readers (RFC 8259, section 6).
 _COUNT_LIMIT: Final = 2**53
 # The year 9999 in Unix milliseconds, the last that RFC 3339 can write.
@@ -177,7 +179,7 @@ def as_text(value: object, field: str) -> Text | None:
         return None
     if isinstance(value, str):
         return Text(TextKind.TEXT, (valid_text(value),))
-    if isinstance(value, list) and value:
+    if isinstance(value, list) and 0 < len(value) <= _LIST_PARTS:
         return Text(TextKind.LIST, tuple(as_json(element, field) for element in value))
     return Text(TextKind.JSON, (as_json(value, field),))
 

@@ -89,6 +89,8 @@ def _extent(packet: str, start: int) -> tuple[int, int, int] | None:
         return None
     first = head.end()
     title_size, size = int(head[1]), int(head[1]) + 1 + int(head[2])
+    if size > LINE_CHARS:
+        return None  # no line may be that long, and looking at what is claimed would cost its square
     sizes = [(title_size, size)]
     if not packet[first : first + size].isascii():
         raw = packet[first : first + size].encode("utf-8", "surrogateescape")[:size]

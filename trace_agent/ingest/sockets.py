@@ -31,8 +31,7 @@ class Sockets:
 
     Attributes:
         udp: sockets with the counters of what the kernel dropped.
-        http: TCP listeners, on the same addresses.
-        otlp: a further HTTP listener, if `otlp_listen` is set.
+        http: TCP listeners, on the same addresses and on `otlp_listen`.
         unix: the Unix listener.
 
     Raises:

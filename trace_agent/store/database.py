@@ -91,7 +91,11 @@ class Database:
             if not self._is_moved:
                 self.set_aside = _set_aside(self.path, now_ms)
                 self._is_moved = True
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self.connection = _connect(self.path)
+            if os.fstat(self._lock_fd).st_nlink == 0:  # deleted together with the database
+                lost_fd, self._lock_fd = self._lock_fd, _lock(self.path)
+                os.close(lost_fd)
             _mark(self._lock_fd, self.path.stat().st_ino)
         except (OSError, sqlite3.Error) as error:
             raise StoreError(f"{self.path}: {_reason(error)}") from error
@@ -159,6 +163,9 @@ def _lock(path: Path) -> int:
     """Open and lock the file beside the database that says who serves it."""
     fd = os.open(_lock_path(path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     mark = _read_mark(fd)
+    if not mark and not os.pread(fd, len(_MARK_BEGIN), 0).startswith(_MARK_BEGIN[: os.fstat(fd).st_size]):
+        os.close(fd)
+        raise NotOursError(f"{_lock_path(path)} is of another program; choose another file (setting `db`)")
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
@@ -171,6 +178,10 @@ def _lock(path: Path) -> int:
         ) from None
     _mark(fd, mark.get("inode"))
     return fd
+
+
+# How a mark begins, for one that a kill has cut short.
+_MARK_BEGIN: Final = b'{"pid": '
 
 
 def _lock_path(path: Path) -> Path:

@@ -115,6 +115,16 @@ CREATE TABLE metrics (
 CREATE INDEX metrics_change_seq ON metrics (change_seq);
 CREATE INDEX metrics_ts ON metrics (ts_ms);
 
+-- Whoever deletes rows, also by hand: the sum of `rows_stored` stays right.
+CREATE TRIGGER llm_deleted AFTER DELETE ON llm
+BEGIN UPDATE meta SET value = value + 1 WHERE key = 'rows_pruned'; END;
+CREATE TRIGGER events_deleted AFTER DELETE ON events
+BEGIN UPDATE meta SET value = value + 1 WHERE key = 'rows_pruned'; END;
+CREATE TRIGGER errors_deleted AFTER DELETE ON errors
+BEGIN UPDATE meta SET value = value + 1 WHERE key = 'rows_pruned'; END;
+CREATE TRIGGER metrics_deleted AFTER DELETE ON metrics
+BEGIN UPDATE meta SET value = value + 1 WHERE key = 'rows_pruned'; END;
+
 -- Each text once, whoever repeats it. `codec` and the meaning of `data`: `texts.py`.
 CREATE TABLE texts (
     id INTEGER PRIMARY KEY,

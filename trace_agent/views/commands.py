@@ -90,7 +90,13 @@ def _add_listing(
     parser.add_argument("--cursor", metavar="NEXT", help="the `next` of an earlier --json")
     for option in filters:
         parser.add_argument(f"--{option}", metavar=option.upper(), help=f"only those of this {option}")
-    parser.add_argument("-f", "--follow", action="store_true", help="go on with what arrives, until Ctrl-C")
+    if name == "metrics":
+        # A window changes after it was first stored, so it cannot be followed as a row.
+        parser.set_defaults(follow=False)
+    else:
+        parser.add_argument(
+            "-f", "--follow", action="store_true", help="go on with what arrives, until Ctrl-C"
+        )
     return parser
 
 
