@@ -62,7 +62,7 @@ def test_a_changed_row_is_pending_again(store: StoreBuilder) -> None:
 
 
 def test_pruned_rows_are_counted_and_missed_when_they_are_not(store: StoreBuilder) -> None:
-    """Rows are counted as pruned whoever deletes them; what goes missing behind the counter breaks the law."""
+    """Rows are counted as pruned whoever deletes them; what goes missing otherwise breaks the law."""
     for _ in range(3):
         store.event()
     store.connection.execute("DELETE FROM events WHERE row = 1")
