@@ -182,7 +182,7 @@ ORDINARY: Final = (
     '{"password": "two words", "secret": "short1"}',
     "run --password PASSWORD --token-file /x/y1234567 --password-stdin -- --token",
     "postgres://user:$PASSWORD@host postgres://user:${PW1}@host redis://host:6379/0",
-    "http://localhost:3000/user@example.com https://registry.npmjs.org:443/@scope/pkg",
+    "http://localhost:3000/user@example.com https://packages.example.org:443/@scope/pkg",
     "550e8400-e29b-41d4-a716-446655440000",
     "commit 9f8e7d6c5b4a392817069f8e7d6c5b4a39281706",
     f"sha256:{HEX}",
