@@ -24,6 +24,7 @@ from trace_agent.core.events import (
 )
 from trace_agent.core.usage import normalise, reported_nusd
 from trace_agent.core.values import (
+    FUTURE_LIMIT_MS,
     as_count,
     as_json,
     as_label,
@@ -38,8 +39,6 @@ __all__ = ["EventReader", "tokens_of"]
 Map = dict[str, object]
 
 _ID_BYTES: Final = 128
-# A sender's clock may run ahead a little; beyond this the stamp is wrong and the arrival time is truer.
-_FUTURE_LIMIT_MS: Final = 60 * 60 * 1000
 _NUSD_PER_USD: Final = 1_000_000_000
 _COST_LIMIT_USD: Final = 1_000_000
 
@@ -120,7 +119,7 @@ class EventReader:
         if stamp is None:
             return now_ms
         ts_ms = as_time_ms(stamp, "ts")
-        if ts_ms > now_ms + _FUTURE_LIMIT_MS:
+        if ts_ms > now_ms + FUTURE_LIMIT_MS:
             self.clamped()
             return now_ms
         return ts_ms

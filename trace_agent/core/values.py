@@ -14,6 +14,7 @@ from trace_agent.core.events import Text, TextKind
 
 __all__ = [
     "DEPTH_LIMIT",
+    "FUTURE_LIMIT_MS",
     "LABEL_CHARS",
     "MESSAGE_CHARS",
     "as_count",
@@ -35,6 +36,8 @@ _DIGITS_LIMIT: Final = 10 ** (LABEL_CHARS - 1)
 MESSAGE_CHARS: Final = 64 * 1024
 # No conversation has more messages; a longer list is kept as one value, since each part costs a row.
 _LIST_PARTS: Final = 4096
+# A sender's clock may run ahead a little; beyond this the stamp is wrong and the arrival time is truer.
+FUTURE_LIMIT_MS: Final = 60 * 60 * 1000
 # Counts stay exact in JavaScript and JSON readers (RFC 8259, section 6).
 _COUNT_LIMIT: Final = 2**53
 # The year 9999 in Unix milliseconds, the last that RFC 3339 can write.

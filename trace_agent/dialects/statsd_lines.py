@@ -20,14 +20,12 @@ from typing import Final
 from trace_agent.core.errors import EventError, Reason
 from trace_agent.core.events import Metric, MetricKind
 from trace_agent.core.fields import EventReader
-from trace_agent.core.values import LABEL_CHARS
+from trace_agent.core.values import FUTURE_LIMIT_MS, LABEL_CHARS
 
 __all__ = ["KINDS", "LINE_CHARS", "check_characters", "check_length", "read_samples", "stamp_ms", "tags_of"]
 
 # What the Datadog agent takes (its buffer, its clients' limit for events): a longer line is no metric.
 LINE_CHARS: Final = 8192
-# As for stamps of other events: a clock may run ahead a little, beyond this the arrival time is truer.
-_FUTURE_LIMIT_MS: Final = 60 * 60 * 1000
 # Up to the year 33658, which is clamped to now like any stamp from the future.
 _STAMP_DIGITS: Final = 12
 
@@ -84,7 +82,7 @@ def read_samples(
             rate = _rate(extra[1:])
         elif mark == "T":
             ts_ms = stamp_ms(extra[1:])
-    if ts_ms > now_ms + _FUTURE_LIMIT_MS:
+    if ts_ms > now_ms + FUTURE_LIMIT_MS:
         ts_ms = now_ms
         for _ in range(times):
             reader.clamped()
